@@ -1,0 +1,203 @@
+"""What the engine knows of a vendor: a protocol and declarations. The engine never asks "is this Zoho Books?"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from shared.sync.model import Change, FieldDef, Fields, ModuleName, Record, RecordId, VendorName
+
+
+class ListOrder(StrEnum):
+    """How a module can be listed, which decides how a poll is cut at the watermark."""
+
+    MODIFIED_DESC = "modified_desc"
+    """Newest change first: page until older than the watermark."""
+    SINCE = "since"
+    """The vendor filters by modified time (closed range, >=)."""
+    WHOLE = "whole"
+    """Neither: each poll reads the whole list and compares hashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFacts:
+    """One module of a vendor, as the connector can drive it with the capabilities it was given.
+
+    `list_fields` None: list rows are complete. Else the fields that a list row carries; anything more costs a
+    detail call. `list_modified`: list rows carry a modified time. Batch sizes are records per call, 1 = one by one.
+    `unique_key`: the vendor itself refuses a second record with the same value in this field (None: it does not).
+    `stamp_field`: writable, exactly searchable field for the twin's id (None: natural key only).
+    """
+
+    name: ModuleName
+    label: str
+    fields: Mapping[str, FieldDef]
+    order: ListOrder
+    list_fields: frozenset[str] | None = None
+    list_modified: bool = True
+    page_size: int = 200
+    read_batch: int = 1
+    create_batch: int = 1
+    update_batch: int = 1
+    unique_key: str | None = None
+    stamp_field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`calls` in `window_s` seconds, per org, shared by all processes."""
+
+    name: str
+    calls: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class VendorFacts:
+    vendor: VendorName
+    label: str
+    modules: Mapping[ModuleName, ModuleFacts]
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list. `next_cursor` None: the last page. `cursor` values are opaque to the engine."""
+
+    rows: tuple[Record, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record to create. `stamp` is the twin's id, written where the module has a stamp field."""
+
+    fields: Fields
+    stamp: RecordId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A record to update: `current` is the fresh, complete record, `changes` what differs from it.
+
+    The connector sends whole groups where the vendor replaces groups (an address), from `current` and `changes`.
+    """
+
+    current: Record
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Accepted. `record` is the complete record as the answer showed it, None where the vendor does not show it."""
+
+    id: RecordId
+    record: Record | None
+    modified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Refused for good: `code` is a reason of `sync.reasons`; `vendor_message` is scrubbed of values."""
+
+    code: str
+    vendor_code: str
+    vendor_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """Sent, but nobody knows whether it was applied: reconcile before anything is made again."""
+
+    why: str
+
+
+WriteResult = Written | Rejected | Unsure
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a webhook said of one record. A hint only: it is read before anything is done."""
+
+    module: ModuleName
+    id: RecordId
+    deleted: bool = False
+    modified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """A delivery as received. `headers` keys are lower case; `query` keeps order and repeats."""
+
+    headers: Mapping[str, str]
+    query: Sequence[tuple[str, str]]
+    body: bytes
+
+
+class CallClass(StrEnum):
+    """Who a call is for, in the order in which a budget serves them (design, Redis: budgets)."""
+
+    PERSON = "person"
+    WEBHOOK = "webhook"
+    RETRY = "retry"
+    RUN = "run"
+    AUDIT = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a probe found, or a setting says, about things that the vendor's documents leave open. Stored as JSON."""
+
+    flags: Mapping[str, bool | int | str] = field(default_factory=dict)
+
+    def on(self, name: str) -> bool:
+        return bool(self.flags.get(name, False))
+
+
+class Connector(Protocol):
+    """A signed-in org of a vendor. Synchronous; every call carries its own deadline; no hidden retries.
+
+    Errors of reads: RetryableError (429, 5xx, timeout), ConfigError (sign-in, scope), RecordRejected (bad request).
+    Writes never raise for a single record's trouble: they return one WriteResult per item, in order. They may
+    raise RetryableError (nothing was sent) or ConfigError.
+    """
+
+    facts: VendorFacts
+
+    def list_page(self, module: ModuleName, *, cursor: str | None, since: datetime | None) -> Page:
+        """One page. `since` (aware UTC) is honoured where `order` is SINCE; with MODIFIED_DESC the engine cuts."""
+        ...
+
+    def fetch(self, module: ModuleName, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
+        """Complete records by id; None for one that the vendor says does not exist."""
+        ...
+
+    def find(self, module: ModuleName, field: str, value: str) -> tuple[Record, ...]:
+        """Records whose `field` equals `value` by the vendor's search (it may fold case), inactive ones included.
+
+        Rows may be thin. The engine compares again by its own rule.
+        """
+        ...
+
+    def create(self, module: ModuleName, drafts: Sequence[Draft]) -> tuple[WriteResult, ...]: ...
+
+    def update(self, module: ModuleName, edits: Sequence[Edit]) -> tuple[WriteResult, ...]: ...
+
+    def probe(self) -> Capabilities: ...
+
+    def close(self) -> None: ...
+
+
+class WebhookParser(Protocol):
+    """The vendor's half of the webhook door; pure: no I/O."""
+
+    def verify(self, request: WebhookRequest, secrets: Sequence[str]) -> None:
+        """Constant-time check against each current secret. Raises WebhookRefused(401); no secret = closed."""
+        ...
+
+    def parse(self, request: WebhookRequest) -> tuple[Hint, ...]:
+        """Raises WebhookRefused(400) where the body cannot be read; unknown modules give no hint."""
+        ...
