@@ -1,0 +1,81 @@
+"""The engine, and the one place that commits.
+
+An engine is made inside the process that uses it (sockets must not cross a fork) and nothing is opened at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from shared.errors import ConfigError, Unavailable
+from shared.settings import Settings
+
+# reliability.md section 5: a dead client must not hold a lease row; result transactions stay short.
+_SESSION_SETTINGS = (
+    "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'; "
+    "SET synchronous_commit = on; SET timezone = 'UTC'"
+)
+
+
+def make_engine(settings: Settings, *, threads: int = 8) -> Engine:
+    """A pool of `threads + 2`. Raises ConfigError where DATABASE_URL is unset; opens nothing yet."""
+    if settings.database_url is None:
+        raise ConfigError("DATABASE_URL is not set.", code="NO_DATABASE_URL")
+    engine = create_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=threads + 2,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        hide_parameters=True,  # field values must not reach exceptions (P14)
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives": 1,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            "application_name": "bothways",
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute(_SESSION_SETTINGS)
+        cursor.close()
+        connection.commit()
+
+    return engine
+
+
+class Database:
+    """Sessions on one engine. `transaction()` commits at its end, or rolls back whole."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Raises Unavailable where Postgres cannot be reached; nothing was then committed, or nobody knows."""
+        try:
+            with self._sessions.begin() as session:
+                yield session
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise Unavailable("The database cannot be reached; try again in a few seconds.") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable("The connection to the database was lost; try again.") from error
+            raise
+
+    def close(self) -> None:
+        self.engine.dispose()

@@ -1,0 +1,88 @@
+"""Frozen settings, read once at the door (`load_settings`) and handed down. Nothing else reads the environment.
+
+Each has its unit in its name; deploy/env.example lists them all, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigError
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="BOTHWAYS_", frozen=True, extra="ignore", populate_by_name=True)
+
+    # Servers. The two URLs have no prefix, as everywhere else in the world (OP-2).
+    database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
+    redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
+    api_host: str = "127.0.0.1"
+    api_port: int = 8000
+    public_url: str | None = None
+    """Where vendors reach the API, if that is not http://api_host:api_port."""
+    key_file: Path | None = None
+    """Key ring that encrypts tokens at rest: {"current": id, "keys": {id: base64 of 32 bytes}}."""
+    sandbox_url: str | None = None
+    """Base address of the sandbox vendors. When set, data centre `sandbox` may be connected; never set it in production."""
+
+    # Times (reliability section 4). All of them are multiplied by `time_scale`, which tests lower.
+    time_scale: float = Field(default=1.0, gt=0, le=1.0)
+    lease_ttl_s: float = 60.0
+    lease_heartbeat_s: float = 10.0
+    push_deadline_s: float = 30.0
+    worker_heartbeat_s: float = 3.0
+    worker_gone_s: float = 10.0
+    sweep_s: float = 10.0
+    tick_s: float = 5.0
+    debounce_s: float = 1.0
+    debounce_most_s: float = 5.0
+    doubt_looks: int = 3
+    """Looks that must find nothing before a record in doubt is believed absent …"""
+    doubt_span_s: float = 60.0
+    """… and the time they must span: lists and searches lag."""
+
+    # The pipe.
+    shards: int = Field(default=4, ge=1, le=64)
+    """Lanes per integration and class. Do not change while events lie on the lanes of removed shards."""
+    batch_size: int = Field(default=100, ge=1, le=1000)
+    lane_bound: int = 2000
+    """The poller waits while a lane is longer (P13)."""
+    webhook_bound: int = 100_000
+    """The webhook door answers 503 while an integration's lanes hold more (P13)."""
+    webhook_max_bytes: int = 1_000_000
+    attempts_by_error: int = 8
+    attempts_by_crash: int = 3
+
+    # When.
+    schedule_interval_h: float = 3.0
+    """TR-2: after the end of the last scheduled or manual sync."""
+    overlap_s: float = Field(default=300.0, ge=300.0)
+    """P12: how far behind the watermark a poll starts. Not scaled."""
+    outcome_months: int = 6
+
+    @field_validator("database_url", "redis_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _deadlines_fit(self) -> Self:
+        if self.push_deadline_s + 5 >= self.lease_ttl_s:
+            raise ValueError("BOTHWAYS_LEASE_TTL_S must exceed BOTHWAYS_PUSH_DEADLINE_S by more than 5 seconds")
+        return self
+
+    def scaled(self, seconds: float) -> float:
+        return seconds * self.time_scale
+
+
+def load_settings() -> Settings:
+    """Reads the environment. Raises ConfigError with a sentence per bad variable; values are never shown."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise ConfigError("Settings cannot be used: " + "; ".join(lines), code="BAD_SETTINGS") from None
