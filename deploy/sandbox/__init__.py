@@ -1,0 +1,1 @@
+"""Imitations of the vendors over HTTP, for tests and the demonstration. Shares no code with the product."""

@@ -1,0 +1,120 @@
+"""What every vendor of the sandbox has. A new one is a folder whose `__init__` offers `build(world)`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar
+
+from deploy.sandbox.calls import CallLog
+from deploy.sandbox.capabilities import Capabilities
+from deploy.sandbox.faults import Fault, FaultBook
+from deploy.sandbox.jsonio import JsonObject
+from deploy.sandbox.limits import Limits, Verdict
+from deploy.sandbox.messages import Answer, Request
+from deploy.sandbox.routing import Router
+from deploy.sandbox.webhooks import Change, Dispatcher, Hook, Message
+
+T = TypeVar("T")
+
+
+class World:
+    """What the vendors of one process share: the data centre, and things a family has in common (such as grants)."""
+
+    def __init__(self, data_centre: str = "us") -> None:
+        self.data_centre = data_centre
+        self._shared: dict[type[Any], Any] = {}
+
+    def get(self, kind: type[T]) -> T:
+        """The one instance of a kind, made on first use, so that no vendor depends on another being built first."""
+        if kind not in self._shared:
+            self._shared[kind] = kind()
+        found = self._shared[kind]
+        assert isinstance(found, kind)  # noqa: S101
+        return found
+
+
+class Vendor(ABC):
+    """The machinery round a vendor's handlers; the pipeline calls the hooks below in this order."""
+
+    name: str
+
+    def __init__(self, world: World, capabilities: JsonObject, published_limits: JsonObject) -> None:
+        self.world = world
+        self.capabilities = Capabilities(capabilities)
+        self.faults = FaultBook()
+        self.limits = Limits(published_limits)
+        self.calls = CallLog()
+        self.webhooks = Dispatcher(self.compose_webhook, self.faults)
+        # Routes under /_sandbox/{vendor}/ that only this vendor has.
+        self.controls = Router()
+
+    # The call
+
+    @abstractmethod
+    def identify(self, request: Request) -> None:
+        """Sets `request.caller`, or raises Refusal in the vendor's words."""
+
+    @abstractmethod
+    def limit_key(self, request: Request) -> str:
+        """Whose limit the call uses: an organisation, or a user."""
+
+    @abstractmethod
+    def handle(self, request: Request) -> Answer: ...
+
+    # The vendor's words
+
+    @abstractmethod
+    def over_limit(self, exceeded: str) -> Answer: ...
+
+    @abstractmethod
+    def limit_headers(self, verdict: Verdict) -> dict[str, str]: ...
+
+    @abstractmethod
+    def server_error(self, status: int) -> Answer: ...
+
+    @abstractmethod
+    def body_error(self, fault: Fault) -> Answer:
+        """An answer with HTTP 200 whose body says that the call failed."""
+
+    @abstractmethod
+    def token_error(self) -> Answer: ...
+
+    @abstractmethod
+    def end_token(self, request: Request) -> None:
+        """Ends the access token of a call, for the fault expired_token."""
+
+    # The control
+
+    @abstractmethod
+    def describe(self, base_url: str) -> JsonObject:
+        """Addresses and test credentials."""
+
+    @abstractmethod
+    def seed(self, given: JsonObject) -> dict[str, list[str]]:
+        """Records by module, in the vendor's field names; answers their ids."""
+
+    @abstractmethod
+    def state(self, module: str | None) -> JsonObject: ...
+
+    @abstractmethod
+    def edit(self, method: str, module: str, record_id: str | None, fields: JsonObject) -> JsonObject:
+        """A person's change at the vendor, past its API rules; webhooks fire as they do for any change."""
+
+    @abstractmethod
+    def reset_records(self) -> None: ...
+
+    def compose_webhook(self, hook: Hook, change: Change) -> Message:
+        raise NotImplementedError(f"{self.name} sends no webhooks")
+
+    def reset(self) -> None:
+        self.capabilities.reset()
+        self.faults.clear()
+        self.limits.configure({})
+        self.calls.clear()
+        self.webhooks.clear()
+        self.reset_records()
+
+
+def sandbox_times(created_at_ms: int, modified_at_ms: int) -> JsonObject:
+    """What `state` adds to a record: times finer than the vendor shows."""
+    return {"created_ms": created_at_ms, "modified_ms": modified_at_ms}

@@ -1,0 +1,311 @@
+"""Zoho FSM v1 over HTTP. Source: fact sheet of Zoho FSM."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from deploy.sandbox import jsonio
+from deploy.sandbox.accounts.grants import Grants, Product, bearer_of
+from deploy.sandbox.faults import Fault
+from deploy.sandbox.jsonio import BadJson, JsonObject
+from deploy.sandbox.limits import Verdict
+from deploy.sandbox.messages import Answer, Refusal, Request
+from deploy.sandbox.routing import Router
+from deploy.sandbox.store import Record, epoch_ms
+from deploy.sandbox.vendor import Vendor, World, sandbox_times
+from deploy.sandbox.webhooks import Change, Hook, Message
+from deploy.sandbox.zoho_fsm import errors, wire
+from deploy.sandbox.zoho_fsm.modules import find_modules
+from deploy.sandbox.zoho_fsm.records import Records
+from deploy.sandbox.zoho_fsm.search import search
+
+PER_PAGE_MAX = 200
+CAPABILITIES: JsonObject = {
+    "inactive_writable": False,
+    "zbilling_id_writable": False,
+    "modified_time_search": False,
+    "items_update_path": "both",
+    "create_batch_size": {"Service_And_Parts": 100},
+    "list_rows_with_times": ["Service_And_Parts"],
+    "errors_in_data": False,
+}
+# Standard edition's day [T].
+PUBLISHED = {"per_minute": 5000, "per_day": 25000, "concurrent": 15}
+ORG = {"id": "1011000000000001", "name": "Zylker Field Service", "time_zone": "America/Los_Angeles", "currency": "USD"}
+LINKS = frozenset({"ZBilling_Id", "ZCRM_Id"})
+INDEX = re.compile(r"\d{1,19}")
+
+
+class ZohoFsm(Vendor):
+    name = "zoho_fsm"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, CAPABILITIES, PUBLISHED)
+        self.grants = world.get(Grants)
+        self.product = Product("ZohoFSM", self.name, ("ZohoFSM.modules.all",))
+        self.grants.add_product(self.product)
+        self.records: dict[str, Records] = {}
+        for module in find_modules():
+            self.records[module.name] = Records(module, self.records)
+        self.router = self._routes()
+
+    def _routes(self) -> Router:
+        router = Router()
+        router.add("GET", "/fsm/v1/settings/fields", self._no_scope)
+        router.add("GET", "/fsm/v1/{module}/search", self._search)
+        router.add("GET", "/fsm/v1/{module}", self._list)
+        router.add("POST", "/fsm/v1/{module}", self._create)
+        router.add("GET", "/fsm/v1/{module}/{id}", self._read)
+        router.add("PUT", "/fsm/v1/{module}/{id}", self._update)
+        router.add("DELETE", "/fsm/v1/{module}/{id}", self._delete)
+        return router
+
+    # Who calls
+
+    def identify(self, request: Request) -> None:
+        token = bearer_of(request.headers)
+        caller = self.grants.caller(token) if token else None
+        if caller is None:
+            raise Refusal(errors.bad_token())
+        request.caller = caller
+
+    def limit_key(self, request: Request) -> str:
+        return request.caller.user if request.caller else ""
+
+    def handle(self, request: Request) -> Answer:
+        route = self.router.find(request)
+        if route is None:
+            raise errors.invalid_url()
+        try:
+            return route.handler(request)
+        except Refusal as refusal:
+            if self.capabilities["errors_in_data"] and refusal.answer.status == 400:
+                body = jsonio.loads_object(refusal.answer.body)
+                raise Refusal(Answer.of({"data": [body]}, 400)) from refusal
+            raise
+
+    def _scoped(self, request: Request, verb: str, name: str | None = None) -> Records:
+        name = name or request.params["module"]
+        records = self.records.get(name)
+        if records is None:
+            raise errors.invalid_module()
+        held = request.caller.scopes if request.caller else frozenset()
+        own = f"zohofsm.modules.{name.lower()}"
+        if not held & {"zohofsm.modules.all", own, f"{own}.all", f"{own}.{verb.lower()}"}:
+            raise errors.scope_mismatch()
+        return records
+
+    def _no_scope(self, request: Request) -> Answer:
+        """Refused under every scope that is known [T]."""
+        raise errors.scope_mismatch()
+
+    # Reading
+
+    def _list(self, request: Request) -> Answer:
+        """No filter, no sort, no field selection: other parameters are ignored."""
+        records = self._scoped(request, "READ")
+        request.touch(records.module.name, None)
+        return self._page(request, records, records.newest_first())
+
+    def _search(self, request: Request) -> Answer:
+        records = self._scoped(request, "READ")
+        request.touch(records.module.name, None)
+        found = search(records, request.query, self.capabilities["modified_time_search"])
+        return self._page(request, records, found)
+
+    def _page(self, request: Request, records: Records, found: list[Record]) -> Answer:
+        page = _number(request, "page", 1)
+        per_page = _number(request, "per_page", PER_PAGE_MAX)
+        if per_page > PER_PAGE_MAX:
+            raise errors.invalid_data("per_page", maximum=PER_PAGE_MAX)
+        start = (page - 1) * per_page
+        rows = found[start : start + per_page]
+        if not rows:
+            return Answer(204)
+        timed = records.module.name in self.capabilities["list_rows_with_times"]
+        shown = [records.detail(one) if timed else records.row(one) for one in rows]
+        more = start + per_page < len(found)
+        info = {"page": page, "per_page": per_page, "count": len(rows), "more_records": more}
+        return Answer.of({"data": shown, "info": info})
+
+    def _read(self, request: Request) -> Answer:
+        records = self._scoped(request, "READ")
+        record = self._record(request, records)
+        return Answer.of({"data": [records.detail(record)]})
+
+    def _record(self, request: Request, records: Records) -> Record:
+        record_id = request.params["id"]
+        if not INDEX.fullmatch(record_id):
+            raise errors.invalid_data("id", expected_data_type="bigint")
+        request.touch(records.module.name, record_id)
+        return records.get(record_id)
+
+    # Writing
+
+    def _writable(self, records: Records) -> frozenset[str]:
+        names = set(records.module.fields)
+        if not self.capabilities["zbilling_id_writable"]:
+            names -= LINKS
+        if self.capabilities["inactive_writable"]:
+            names.add("$inactive")
+        return frozenset(names)
+
+    def _rows(self, request: Request) -> list[JsonObject]:
+        try:
+            rows = jsonio.loads_object(request.body).get("data")
+        except BadJson as error:
+            raise errors.bad_json() from error
+        if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+            raise errors.bad_json()
+        return rows
+
+    def _create(self, request: Request) -> Answer:
+        """All or nothing [I]. More rows than the capability allows are refused [I]."""
+        records = self._scoped(request, "CREATE")
+        module = records.module
+        request.touch(module.name, None)
+        rows = self._rows(request)
+        most = self.capabilities["create_batch_size"].get(module.name, 1)
+        if len(rows) > most:
+            raise errors.invalid_data("data", maximum_length=most)
+        writable = self._writable(records)
+        changes = [records.cleaned(row, None, writable) for row in rows]
+        made = [records.create(change) for change in changes]
+        for record in made:
+            self._emit(records, record, "create")
+        request.touch(module.name, made[0].id, applied=True)
+        answers = [
+            {"UID": f"{module.name}_{number}", **records.stamps(record), "id": record.id, "TabName": module.tab_name}
+            for number, record in enumerate(made)
+        ]
+        return Answer.of({"result": "success", "code": "SUCCESS", "data": {module.name: answers}, "status": "success"}, 201)
+
+    def _by_write_path(self, request: Request, verb: str) -> Records:
+        """Items may be changed under two names [T]; which of them works is a capability."""
+        given = request.params["module"]
+        for records in self.records.values():
+            paths = records.module.write_paths
+            if given in paths:
+                allowed = self.capabilities["items_update_path"]
+                if len(paths) > 1 and allowed not in ("both", given.lower()):
+                    raise errors.invalid_url()
+                return self._scoped(request, verb, records.module.name)
+        raise errors.invalid_module()
+
+    def _update(self, request: Request) -> Answer:
+        records = self._by_write_path(request, "UPDATE")
+        record = self._record(request, records)
+        changes = records.cleaned(self._rows(request)[0], record.data, self._writable(records))
+        records.update(record, changes)
+        request.touch(records.module.name, record.id, applied=True)
+        self._emit(records, record, "update")
+        return self._changed({**records.stamps(record), "id": record.id}, "record updated")
+
+    def _delete(self, request: Request) -> Answer:
+        """Deleting is known for /Products only [T]; the others are [I]."""
+        records = self._by_write_path(request, "DELETE")
+        record = self._record(request, records)
+        self._remove(records, record)
+        request.touch(records.module.name, record.id, applied=True)
+        return self._changed({"id": record.id}, "record deleted")
+
+    def _changed(self, details: JsonObject, message: str) -> Answer:
+        return Answer.of({"data": [{"code": "SUCCESS", "details": details, "message": message, "status": "success"}]})
+
+    def _remove(self, records: Records, record: Record) -> None:
+        records.delete(record)
+        self._emit(records, record, "delete")
+
+    # Webhooks
+
+    def _emit(self, records: Records, record: Record, event: str) -> None:
+        """A delete tells the modified time of before [T]."""
+        self.webhooks.emit(Change(records.module.name, event, record.id, {}, wire.time_text(record.modified_at)))
+
+    def compose_webhook(self, hook: Hook, change: Change) -> Message:
+        """The body that the product asks the administrator to design; not signed, no event id [T]."""
+        body = {"module": change.module, "event": change.event, "id": change.id, "modified_time": change.modified}
+        return jsonio.dumps(body), {"content-type": "application/json", **hook.headers}
+
+    # The vendor's words
+
+    def over_limit(self, exceeded: str) -> Answer:
+        """Status and text [I]; no Retry-After is known."""
+        return errors.error_answer(429, "TOO_MANY_REQUESTS", "too many requests", {"limit": exceeded})
+
+    def limit_headers(self, verdict: Verdict) -> dict[str, str]:
+        if verdict.limit is None:
+            return {}
+        return {
+            "x-ratelimit-limit": str(verdict.limit), "x-ratelimit-remaining": str(verdict.remaining),
+            "x-ratelimit-reset": str(verdict.reset_s),
+        }  # fmt: skip
+
+    def server_error(self, status: int) -> Answer:
+        return errors.error_answer(status, "INTERNAL_ERROR", "Internal Server Error")
+
+    def body_error(self, fault: Fault) -> Answer:
+        """Some calls answer so with HTTP 200 [T]."""
+        details = {"code": str(fault.code or "2031"), "message": "the operation could not be completed"}
+        body = {"code": "ERROR", "details": details, "message": "error occurred", "status": "error"}
+        return Answer.of(body, fault.status)
+
+    def token_error(self) -> Answer:
+        return errors.bad_token()
+
+    def end_token(self, request: Request) -> None:
+        self.grants.end_access(bearer_of(request.headers) or "")
+
+    # The control
+
+    def describe(self, base_url: str) -> JsonObject:
+        return {
+            "url": f"{base_url}/{self.name}/fsm/v1",
+            "api_domain": f"{base_url}/{self.name}",
+            "org": ORG,
+            "scopes": list(self.product.all_scopes),
+            "refresh_tokens": {"person": self.product.person_token, "integration": self.product.integration_token},
+            "modules": sorted(self.records),
+        }
+
+    def seed(self, given: JsonObject) -> dict[str, list[str]]:
+        unknown = set(given) - set(self.records)
+        if unknown:
+            raise KeyError(sorted(unknown)[0])
+        return {
+            name: [records.seed(row) for row in given[name]] for name, records in self.records.items() if name in given
+        }
+
+    def state(self, module: str | None) -> JsonObject:
+        wanted = [self.records[module]] if module else list(self.records.values())
+        return {one.module.name: [self._internal(one, record) for record in one.table.records.values()] for one in wanted}
+
+    def _internal(self, records: Records, record: Record) -> JsonObject:
+        times = sandbox_times(epoch_ms(record.created_at), epoch_ms(record.modified_at))
+        return {**records.show(record), "_sandbox": times}
+
+    def edit(self, method: str, module: str, record_id: str | None, fields: JsonObject) -> JsonObject:
+        records = self.records[module]
+        if method == "POST":
+            record = records.create(records.loose(fields))
+            self._emit(records, record, "create")
+            return self._internal(records, record)
+        record = records.table.records[record_id or ""]
+        if method == "DELETE":
+            self._remove(records, record)
+            return {"deleted": record.id}
+        records.update(record, records.loose(fields, record.data))
+        self._emit(records, record, "update")
+        return self._internal(records, record)
+
+    def reset_records(self) -> None:
+        for records in self.records.values():
+            records.clear()
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text: Any = request.query.get(name, str(default))
+    if not text.isdigit() or int(text) < 1:
+        raise errors.invalid_data(name, expected_data_type="integer")
+    return int(text)
