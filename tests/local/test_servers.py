@@ -98,7 +98,10 @@ def test_only_its_password_opens_it(kind: type[EmbeddedServer], folder: Path) ->
             with pytest.raises(psycopg.OperationalError, match="password"):
                 psycopg.connect(server.url.replace("+psycopg", "").replace(password, "wrong"))
         else:
-            with redis.Redis(port=server.port, retry=None) as client, pytest.raises(redis.AuthenticationError):
+            with (
+                redis.Redis.from_url(f"redis://127.0.0.1:{server.port}", retry=None) as client,
+                pytest.raises(redis.AuthenticationError),
+            ):
                 client.ping()
 
 
