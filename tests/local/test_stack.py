@@ -17,7 +17,6 @@ from deploy.local.stack import StackOptions, Worker, json_line, options_from
 from deploy.local.supervisor import StopAskedError
 from tests.local.dummies import DummyStack
 
-
 # Addresses of servers that nobody calls: for tests of which the servers are no part.
 NO_SERVERS = {"DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0"}
 
