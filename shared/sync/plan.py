@@ -1,0 +1,200 @@
+"""What would be done to a pair of records: a run applies it, a preview will show it. Values in, a value out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from shared.sync.mapping import Way, forward, label, ways
+from shared.sync.match import fold_key
+from shared.sync.merge import (
+    MergeResult,
+    Trouble,
+    cut_warning,
+    is_known,
+    merge,
+    newer_side,
+    trouble_of,
+)
+from shared.sync.merge import apply_writes as apply_writes
+from shared.sync.model import (
+    Action,
+    ActionKind,
+    Base,
+    BaseValue,
+    Bound,
+    Change,
+    FieldDef,
+    Pair,
+    Policy,
+    Record,
+    Side,
+    Value,
+)
+from shared.sync.reasons import Code
+from shared.sync.values import is_blank
+
+_ORDER = (Code.KEY_CUT, Code.VALUE_NOT_MAPPED, Code.MANDATORY_FIELD_EMPTY)
+"""Of several troubles the first is told: a value is corrected before what it leaves empty is filled."""
+
+
+def plan(
+    pair: Pair, policy: Policy, source: Side, left: Record | None, right: Record | None, bound: Bound | None
+) -> Action:
+    """The action for a record of `source` that may have changed.
+
+    `left`, `right`: the records as read, fresh and complete where anything is written; None at the source: the
+    vendor says it is gone; None at the other side: bound and gone, or unbound and without a twin. An unbound
+    record with both given is a certain match (`match.resolve`); whether a match is certain is not decided here.
+    A side whose record is missing from a thin row's fields is not compared; raises ValueError when such a row
+    would be written from, or to (a mistake of the caller).
+    """
+    mine, theirs = (left, right) if source is Side.LEFT else (right, left)
+    stopped = _stopped(pair, source, mine, theirs, bound)
+    if stopped is not None:
+        return Action(ActionKind.SKIP, base=_base_of(bound), reason=stopped)
+    if mine is None:  # `_stopped` has seen to it
+        raise AssertionError("a plan without a source record")
+    if theirs is None:
+        return _create(pair, source, mine)
+    records = {source: mine, source.other: theirs}
+    if bound is None:
+        return _meet(pair, policy, records)
+    return _follow(pair, source, records, bound)
+
+
+def _stopped(pair: Pair, source: Side, mine: Record | None, theirs: Record | None, bound: Bound | None) -> Code | None:
+    if mine is None:
+        return Code.RECORD_GONE if bound is None else Code.SOURCE_DELETED
+    if theirs is None and bound is not None:
+        return Code.TWIN_DELETED
+    sides = [(source, mine)] if theirs is None else [(source, mine), (source.other, theirs)]
+    if any(not in_scope(pair, side, record) for side, record in sides):
+        return Code.WRONG_TYPE
+    return Code.INACTIVE if any(record.inactive for _, record in sides) else None
+
+
+def in_scope(pair: Pair, side: Side, record: Record) -> bool:
+    """Whether the record is of the type that this pair syncs (SU-5). A field that a thin row lacks excludes nothing."""
+    scope = pair.scope.get(side)
+    if not scope:
+        return True
+    return all(not is_known(record, name) or record.get(name) in allowed for name, allowed in scope.items())
+
+
+def _base_of(bound: Bound | None) -> Base:
+    return {} if bound is None else bound.base
+
+
+# A twin there is
+
+
+def _meet(pair: Pair, policy: Policy, records: Mapping[Side, Record]) -> Action:
+    match policy:
+        case Policy.SKIP:
+            return Action(ActionKind.SKIP, reason=Code.POLICY_SKIP)
+        case Policy.CLONE:
+            return Action(ActionKind.FAIL, reason=Code.POLICY_NOT_AVAILABLE, detail=policy.value)
+        case Policy.OVERWRITE:
+            return _merged(pair, records, {}, frozenset(), ActionKind.BIND)
+    assert_never(policy)
+
+
+def _follow(pair: Pair, source: Side, records: Mapping[Side, Record], bound: Bound) -> Action:
+    ours = bound.written.get(source)
+    echo = ours is not None and ours == records[source].modified_at
+    return _merged(pair, records, bound.base, bound.unread, ActionKind.ECHO if echo else ActionKind.UNCHANGED)
+
+
+def _merged(
+    pair: Pair, records: Mapping[Side, Record], base: Base, unread: frozenset[Side], quiet: ActionKind
+) -> Action:
+    left, right = records[Side.LEFT], records[Side.RIGHT]
+    result = merge(pair, left, right, base, unread=unread, newer=newer_side(left, right))
+    if result.troubles:
+        return _failed(result.troubles, base)
+    if result.writes:
+        _refuse_thin(pair, records)
+    return _done(ActionKind.UPDATE if result.writes else quiet, result)
+
+
+def _done(kind: ActionKind, result: MergeResult) -> Action:
+    return Action(kind, result.base, result.writes, result.conflicts, result.warnings)
+
+
+def _failed(troubles: Iterable[Trouble], base: Base) -> Action:
+    told = min((trouble.code for trouble in troubles), key=_ORDER.index)
+    names = dict.fromkeys(trouble.field for trouble in troubles if trouble.code is told)
+    return Action(ActionKind.FAIL, base=base, reason=told, detail=", ".join(names))
+
+
+def _refuse_thin(pair: Pair, records: Mapping[Side, Record]) -> None:
+    for side, record in records.items():
+        names = [fp.field(side) for fp in pair.mapping if not fp.on_create]
+        _refuse_unknown(record, side, names + list(pair.scope.get(side, ())))
+
+
+def _refuse_unknown(record: Record, side: Side, names: Iterable[str]) -> None:
+    if record.complete:
+        return
+    unknown = sorted({name for name in names if name not in record.fields})
+    if unknown:
+        raise ValueError(f"a thin {side} record cannot be written from: {', '.join(unknown)} not read")
+
+
+# No twin
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A record to be, and what was learnt on the way."""
+
+    fields: dict[str, Value]
+    base: dict[str, BaseValue]
+    warnings: list[str]
+    troubles: list[Trouble]
+
+
+def _create(pair: Pair, source: Side, record: Record) -> Action:
+    """Every mapped field that is not blank, constants, and what is written on create alone."""
+    target = source.other
+    carrying = [way for way in ways(pair) if way.into(target)]
+    _refuse_unknown(record, source, [w.pair.field(source) for w in carrying] + list(pair.scope.get(source, ())))
+    if not fold_key(record.get(pair.key(source))):
+        name = label(pair.fields(source).get(pair.key(source)) or FieldDef(pair.key(source)))
+        return Action(ActionKind.FAIL, reason=Code.NO_KEY, detail=name)
+    draft = _Draft(dict(pair.constants.get(target, {})), {}, [], [])
+    for way in sorted(carrying, key=lambda way: not way.pair.on_create):
+        _fill(draft, pair, way, source, record)
+    draft.troubles += _left_empty(pair, target, draft.fields)
+    if draft.troubles:
+        return _failed(draft.troubles, {})
+    changes = tuple(Change(name, None, value) for name, value in draft.fields.items() if not is_blank(value))
+    return Action(ActionKind.CREATE, draft.base, {target: changes}, warnings=tuple(draft.warnings))
+
+
+def _fill(draft: _Draft, pair: Pair, way: Way, source: Side, record: Record) -> None:
+    fp, target = way.pair, source.other
+    definition = pair.fields(target)[fp.field(target)]
+    value = record.get(fp.field(source))
+    mapped = forward(fp, value, source, definition)
+    trouble = trouble_of(pair, target, definition, mapped)
+    if trouble is not None and trouble.code is not Code.MANDATORY_FIELD_EMPTY:
+        draft.troubles.append(trouble)
+        return
+    if mapped.cut:
+        draft.warnings.append(cut_warning(definition))
+    if not is_blank(mapped.value):
+        draft.fields[definition.name] = mapped.value
+    if not fp.on_create:
+        draft.base[fp.key] = (value, mapped.value) if source is Side.LEFT else (mapped.value, value)
+
+
+def _left_empty(pair: Pair, target: Side, fields: Mapping[str, Value]) -> list[Trouble]:
+    """Mandatory fields of the target without a value; one that has a trouble of its own is named twice, once told."""
+    return [
+        Trouble(Code.MANDATORY_FIELD_EMPTY, label(definition))
+        for definition in pair.fields(target).values()
+        if definition.required and not definition.read_only and is_blank(fields.get(definition.name))
+    ]

@@ -1,0 +1,244 @@
+"""The fixed vocabulary of why a record was not written, or a run not started (LG-4).
+
+A code is stable and stored; its sentence and what to do are shown. `sentence` fills in field names, never values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    MANDATORY_FIELD_EMPTY = "MANDATORY_FIELD_EMPTY"
+    EMAIL_IN_COMPANY = "EMAIL_IN_COMPANY"
+    COMPANY_CANNOT_CHANGE = "COMPANY_CANNOT_CHANGE"
+    DUPLICATE_NAME = "DUPLICATE_NAME"
+    AMBIGUOUS_MATCH = "AMBIGUOUS_MATCH"
+    NO_KEY = "NO_KEY"
+    KEY_CUT = "KEY_CUT"
+    TWIN_TAKEN = "TWIN_TAKEN"
+    FIELD_TOO_LONG = "FIELD_TOO_LONG"
+    VALUE_NOT_MAPPED = "VALUE_NOT_MAPPED"
+    VENDOR_REJECTED = "VENDOR_REJECTED"
+    TARGET_GONE = "TARGET_GONE"
+    TWIN_DELETED = "TWIN_DELETED"
+    SOURCE_DELETED = "SOURCE_DELETED"
+    RECORD_GONE = "RECORD_GONE"
+    INACTIVE = "INACTIVE"
+    WRONG_TYPE = "WRONG_TYPE"
+    POLICY_SKIP = "POLICY_SKIP"
+    POLICY_NOT_AVAILABLE = "POLICY_NOT_AVAILABLE"
+    OUTSIDE_MAPPING = "OUTSIDE_MAPPING"
+    IN_DOUBT_UNRESOLVED = "IN_DOUBT_UNRESOLVED"
+    CONNECTION_BROKEN = "CONNECTION_BROKEN"
+    SCOPE_MISSING = "SCOPE_MISSING"
+    CONFIG = "CONFIG"
+    RATE_LIMITED = "RATE_LIMITED"
+    VENDOR_UNAVAILABLE = "VENDOR_UNAVAILABLE"
+    BINDING_CONFLICT = "BINDING_CONFLICT"
+    MERGED = "MERGED"
+    TAX_NOT_MAPPED = "TAX_NOT_MAPPED"
+    CURRENCY_MISSING = "CURRENCY_MISSING"
+    DUPLICATES_NOT_ALLOWED = "DUPLICATES_NOT_ALLOWED"
+    MANUAL_STEP_NEEDED = "MANUAL_STEP_NEEDED"
+    POISON = "POISON"
+    INTERNAL = "INTERNAL"
+    CANCELLED = "CANCELLED"
+    FETCH_FIRST = "FETCH_FIRST"
+    NOT_ENABLED = "NOT_ENABLED"
+    ORG_HELD = "ORG_HELD"
+    LEASE_LOST = "LEASE_LOST"
+    RUN_STOPPED = "RUN_STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`retry`: time alone may mend it, so it is tried again without a person. A `sentence` ending in a colon is
+    completed by the detail."""
+
+    code: str
+    sentence: str
+    remedy: str
+    retry: bool = False
+
+
+_ALL = (
+    # Three sentences that the users know, to the letter.
+    Reason(
+        Code.MANDATORY_FIELD_EMPTY,
+        "The following mandatory field(s) were left empty:",
+        "Fill the named fields in the source record, or give their mapping a default.",
+    ),
+    Reason(
+        Code.EMAIL_IN_COMPANY,
+        "Contact with this email-id is already associated with this company",
+        "Use another e-mail for one of the two, or bind them by hand.",
+    ),
+    Reason(
+        Code.COMPANY_CANNOT_CHANGE,
+        "Company cannot be changed for Contacts that are already synced with Zoho Finance",
+        "Put the company back, or unbind the contact and bind it anew.",
+    ),
+    # Matching and binding.
+    Reason(
+        Code.DUPLICATE_NAME,
+        "Another record at the target already has this name",
+        "Rename one of the two, or bind this record to that one.",
+    ),
+    Reason(
+        Code.AMBIGUOUS_MATCH,
+        "More than one record has this match key",
+        "Make the key unique on both sides, or bind the right two by hand.",
+    ),
+    Reason(Code.NO_KEY, "The match key is empty:", "Fill the named field; the record follows with the next sync."),
+    Reason(
+        Code.KEY_CUT,
+        "The match key does not fit into the target, and cut short it would match other records:",
+        "Shorten the named field in the source record.",
+    ),
+    Reason(
+        Code.TWIN_TAKEN,
+        "The record with this match key is already bound to another one",
+        "Look at that binding; unbind it, or rename one of the records.",
+    ),
+    Reason(
+        Code.BINDING_CONFLICT,
+        "The bindings of two integrations disagree about this record",
+        "Open its record page and unbind the one that is wrong.",
+    ),
+    Reason(
+        Code.MERGED,
+        "The record was merged into another one at the vendor, and both are bound",
+        "Unbind one of the two, then release the other.",
+    ),
+    # Values.
+    Reason(
+        Code.VALUE_NOT_MAPPED,
+        "The mapping has no value for what the source holds in these field(s):",
+        "Add the value to the field's table in the mapping, or correct it in the source record.",
+    ),
+    Reason(
+        Code.FIELD_TOO_LONG,
+        "The vendor refused a value as too long:",
+        "Shorten the named field in the source record.",
+    ),
+    Reason(
+        Code.TAX_NOT_MAPPED,
+        "The record's tax has no counterpart in the tax table",
+        "Add the tax to the table in the integration's settings.",
+    ),
+    Reason(
+        Code.CURRENCY_MISSING,
+        "The record's currency does not exist in the accounting organisation",
+        "Add the currency there; it is not created by a sync.",
+    ),
+    Reason(
+        Code.DUPLICATES_NOT_ALLOWED,
+        "The accounting organisation does not allow duplicate display names",
+        "Allow duplicates in its preferences, or choose another duplicates policy.",
+    ),
+    Reason(
+        Code.VENDOR_REJECTED,
+        "The vendor refused the record",
+        "Read the vendor's message beside this failure and correct the record.",
+    ),
+    # Gone, away, outside.
+    Reason(
+        Code.TARGET_GONE,
+        "The target record was deleted while it was being written",
+        "Nothing: the next sync marks the binding.",
+    ),
+    Reason(
+        Code.TWIN_DELETED,
+        "The record's twin was deleted on the other side",
+        "Nothing is made again by itself: use Create again on the record's page if you want it back.",
+    ),
+    Reason(
+        Code.SOURCE_DELETED,
+        "The record was deleted; its twin stays as it is",
+        "Nothing: should the record return under its id, the sync goes on.",
+    ),
+    Reason(Code.RECORD_GONE, "The record no longer exists at the vendor", "Nothing."),
+    Reason(Code.INACTIVE, "The record, or its twin, is inactive", "Activate it; it is synced at once from then on."),
+    Reason(
+        Code.WRONG_TYPE,
+        "The record is of a type that this integration does not sync",
+        "Nothing, or choose another sync type.",
+    ),
+    Reason(
+        Code.POLICY_SKIP,
+        "A record with this match key exists, and the duplicates policy is to skip",
+        "Bind the two by hand if they are the same.",
+    ),
+    Reason(
+        Code.POLICY_NOT_AVAILABLE,
+        "The duplicates policy of this integration is not available yet",
+        "Choose another duplicates policy.",
+    ),
+    Reason(
+        Code.OUTSIDE_MAPPING,
+        "The record belongs to nothing that this integration maps",
+        "Nothing, or add its module to the integration.",
+    ),
+    # Trouble with time, access, and ourselves.
+    Reason(
+        Code.IN_DOUBT_UNRESOLVED,
+        "A write was sent and it could not be found out whether it arrived",
+        "Look the record up at the vendor; bind it if it is there, retry if it is not.",
+    ),
+    Reason(
+        Code.CONNECTION_BROKEN,
+        "The vendor no longer accepts this connection",
+        "Connect the organisation again; what waited goes on by itself.",
+    ),
+    Reason(
+        Code.SCOPE_MISSING,
+        "The connection lacks a permission at the vendor",
+        "Connect the organisation again and grant the permissions it asks for.",
+    ),
+    Reason(Code.CONFIG, "A setting of the connection is wrong", "Look at the connection's page."),
+    Reason(Code.RATE_LIMITED, "The vendor's call limit is used up", "Nothing: tried again when it is free.", True),
+    Reason(Code.VENDOR_UNAVAILABLE, "The vendor does not answer", "Nothing: tried again by itself.", True),
+    Reason(
+        Code.MANUAL_STEP_NEEDED,
+        "The vendor offers no call for this; a person must do it there:",
+        "Do the named step at the vendor, then retry.",
+    ),
+    Reason(
+        Code.POISON,
+        "The record ended its worker three times and was set aside",
+        "Report it with the correlation id; the rest goes on.",
+    ),
+    Reason(
+        Code.INTERNAL,
+        "A mistake in Bothways kept this record from being synced",
+        "Report it with the correlation id; the rest goes on.",
+    ),
+    Reason(Code.CANCELLED, "The sync was cancelled before this record", "Start a sync again."),
+    Reason(
+        Code.FETCH_FIRST,
+        "Fetch has not run yet: it binds what is the same before anything is written",
+        "Run Fetch, look at its report, then sync.",
+    ),
+    Reason(Code.NOT_ENABLED, "The integration is not enabled", "Save and enable it first."),
+    Reason(Code.ORG_HELD, "Another sync or an import holds the organisation", "Nothing: it waits its turn.", True),
+    Reason(
+        Code.LEASE_LOST,
+        "Another worker took this run over",
+        "Nothing: it goes on there.",
+        True,
+    ),
+    Reason(Code.RUN_STOPPED, "The sync was stopped by a rule", "Read the rule's sentence on the sync's page."),
+)
+
+REASONS: Mapping[str, Reason] = {reason.code: reason for reason in _ALL}
+
+
+def sentence(code: str, detail: str = "") -> str:
+    """The sentence for people; `detail` holds field labels or a step. Raises KeyError on a code that is not listed."""
+    text = REASONS[code].sentence
+    if not detail:
+        return text
+    return f"{text} {detail}" if text.endswith(":") else f"{text} ({detail})"
