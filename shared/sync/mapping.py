@@ -156,6 +156,8 @@ class ProblemCode(StrEnum):
     KEY_NOT_MAPPED = "KEY_NOT_MAPPED"
     SHARED_FIELD = "SHARED_FIELD"
     TABLE_VALUE = "TABLE_VALUE"
+    BETTER_NOT = "BETTER_NOT"
+    """An integration advises against it (FM-12)."""
 
 
 @dataclass(frozen=True, slots=True)

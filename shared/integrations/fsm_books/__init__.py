@@ -1,0 +1,22 @@
+"""FB: Zoho FSM (left) and Zoho Books (right)."""
+
+from __future__ import annotations
+
+from shared.integrations.base import Integration
+from shared.integrations.fsm_books.modules.companies__customers import COMPANIES
+from shared.integrations.fsm_books.modules.services_and_parts__items import ITEMS
+from shared.integrations.fsm_books.types import SYNC_TYPES
+from shared.sync.model import Policy, Side, VendorName
+
+INTEGRATION = Integration(
+    key="fsm_books",
+    label="FSM–Books",
+    left=VendorName("zoho_fsm"),
+    right=VendorName("zoho_books"),
+    left_label="Zoho FSM",
+    right_label="Zoho Books",
+    pairs=(COMPANIES, ITEMS),
+    tie_side=Side.RIGHT,
+    policies=(Policy.OVERWRITE,),
+    sync_types=SYNC_TYPES,
+)

@@ -1,0 +1,111 @@
+"""What an integration is to the engine: two sides, pairs of modules in order, and what may be chosen in set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.errors import NotFound
+from shared.sync.mapping import MappingProblem, ProblemCode, check_mapping
+from shared.sync.model import FieldDef, FieldPair, ModuleName, Pair, Policy, Side, Value, VendorName
+
+
+@dataclass(frozen=True, slots=True)
+class SyncType:
+    """What of companies and contacts is synced (SU-5). `pairs` are names of pair declarations.
+
+    `offered` False: described, but it cannot be chosen yet.
+    """
+
+    key: str
+    label: str
+    description: str
+    pairs: tuple[str, ...]
+    offered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PairDeclaration:
+    """One pair of modules, without the mapping that a user may change. Fields are as in `sync.model.Pair`.
+
+    `warn_if_mapped`: sentences, by field pair side and field, that the editor shows when a mapping names it.
+    """
+
+    name: str
+    label: str
+    left_module: ModuleName
+    right_module: ModuleName
+    key_left: str
+    key_right: str
+    defaults: tuple[FieldPair, ...]
+    scope: Mapping[Side, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    constants: Mapping[Side, Mapping[str, Value]] = field(default_factory=dict)
+    warn_if_mapped: Mapping[tuple[Side, str], str] = field(default_factory=dict)
+
+    def module(self, side: Side) -> ModuleName:
+        return self.left_module if side is Side.LEFT else self.right_module
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """`pairs` are in the order in which a sync takes them. `tie_side`: the accounting side, else the CRM (DU-3)."""
+
+    key: str
+    label: str
+    left: VendorName
+    right: VendorName
+    left_label: str
+    right_label: str
+    pairs: tuple[PairDeclaration, ...]
+    tie_side: Side
+    policies: tuple[Policy, ...]
+    sync_types: tuple[SyncType, ...]
+
+    def vendor(self, side: Side) -> VendorName:
+        return self.left if side is Side.LEFT else self.right
+
+    def declaration(self, name: str) -> PairDeclaration:
+        """Raises NotFound on a pair that the integration does not have."""
+        for declaration in self.pairs:
+            if declaration.name == name:
+                return declaration
+        raise NotFound(f"{self.label} has no pair of modules called {name!r}")
+
+    def pair(
+        self,
+        name: str,
+        left_fields: Mapping[str, FieldDef],
+        right_fields: Mapping[str, FieldDef],
+        mapping: Sequence[FieldPair] | None = None,
+    ) -> Pair:
+        """The pair with the mapping in force (None: the default one) and the fields as the vendors define them.
+
+        Nothing is checked: `check` does, on save. Raises NotFound.
+        """
+        declared = self.declaration(name)
+        return Pair(
+            name=declared.name,
+            left_module=declared.left_module,
+            right_module=declared.right_module,
+            key_left=declared.key_left,
+            key_right=declared.key_right,
+            mapping=declared.defaults if mapping is None else tuple(mapping),
+            tie_side=self.tie_side,
+            left_fields=left_fields,
+            right_fields=right_fields,
+            scope=declared.scope,
+            constants=declared.constants,
+        )
+
+    def check(self, pair: Pair) -> tuple[MappingProblem, ...]:
+        """`check_mapping`, and what this integration warns of."""
+        return check_mapping(pair) + warnings_of(self.declaration(pair.name), pair)
+
+
+def warnings_of(declaration: PairDeclaration, pair: Pair) -> tuple[MappingProblem, ...]:
+    return tuple(
+        MappingProblem(ProblemCode.BETTER_NOT, sentence, fp.key, warning=True)
+        for fp in pair.mapping
+        for (side, name), sentence in declaration.warn_if_mapped.items()
+        if fp.field(side) == name
+    )
