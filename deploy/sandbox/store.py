@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
@@ -42,7 +41,7 @@ class Table:
         self._keys_of = dict(indexes or {})
         self._indexes: dict[str, dict[str, dict[str, Record]]] = {key: {} for key in self._keys_of}
         self._held: dict[str, list[tuple[str, str]]] = {}
-        self._orders: dict[Any, list[Record]] = {}
+        self._views: dict[object, list[Record]] = {}
 
     def new_id(self) -> str:
         while str(self._next_id) in self.records:
@@ -65,7 +64,7 @@ class Table:
     def remove(self, record: Record) -> None:
         del self.records[record.id]
         self._unindex(record)
-        self._orders.clear()
+        self._views.clear()
 
     def forget_renderings(self) -> None:
         """For a module whose rows show something of another module's record."""
@@ -78,20 +77,19 @@ class Table:
     def has_index(self, index: str) -> bool:
         return index in self._indexes
 
-    def ordered(self, name: str, key: Callable[[Record], Any], reverse: bool = False) -> list[Record]:
-        """Every record in an order, kept until the next write. Do not alter the list."""
-        order = self._orders.get((name, reverse))
-        if order is None:
-            order = sorted(self.records.values(), key=key, reverse=reverse)
-            self._orders[(name, reverse)] = order
-        return order
+    def view(self, name: object, build: Callable[[], list[Record]]) -> list[Record]:
+        """A filtered or sorted list, kept until the next write. Do not alter it."""
+        found = self._views.get(name)
+        if found is None:
+            found = self._views[name] = build()
+        return found
 
     def _index(self, record: Record) -> None:
         held = [(name, key) for name, keys in self._keys_of.items() for key in keys(record) if key]
         for name, key in held:
             self._indexes[name].setdefault(key, {})[record.id] = record
         self._held[record.id] = held
-        self._orders.clear()
+        self._views.clear()
 
     def _unindex(self, record: Record) -> None:
         for name, key in self._held.pop(record.id, ()):

@@ -57,12 +57,14 @@ class Hook:
 
 
 def parse_hook(number: int, given: JsonObject) -> Hook:
-    """Shape: {url, secret, header_name, header_value, headers, query_parameters, modules, events, retries, retry_delay_ms}."""
+    """Shape: {url, secret, header_name, header_value, headers, query_parameters, modules, events, retries,
+    retry_delay_ms}; only `url` is needed."""
     headers = {str(key): str(value) for key, value in (given.get("headers") or {}).items()}
     if given.get("header_name"):
         headers[str(given["header_name"])] = str(given.get("header_value") or "")
     return Hook(
-        id=str(given.get("id") or number), url=str(given["url"]), headers=headers, secret=str(given.get("secret") or ""),
+        id=str(given.get("id") or number), url=str(given["url"]), headers=headers,
+        secret=str(given.get("secret") or ""),
         query={str(key): str(value) for key, value in (given.get("query_parameters") or {}).items()},
         modules=frozenset(given.get("modules") or ()), events=frozenset(given.get("events") or ()),
         retries=int(given.get("retries") or 0), retry_delay_ms=int(given.get("retry_delay_ms") or 0),
@@ -186,7 +188,14 @@ class Dispatcher:
 
     def _note(self, hook: Hook, change: Change, attempt: int = 1) -> Delivery:
         delivery = Delivery(
-            next(self._ids), hook.id, change.module, change.id, change.event, hook.full_url(), time.time() * 1000, attempt
+            next(self._ids),
+            hook.id,
+            change.module,
+            change.id,
+            change.event,
+            hook.full_url(),
+            time.time() * 1000,
+            attempt,
         )
         self.deliveries.append(delivery)
         return delivery

@@ -134,7 +134,12 @@ class ZohoAccounts(Vendor):
     def state(self, module: str | None) -> JsonObject:
         return {
             "grants": [
-                {"refresh_token": one.token, "user": one.user, "scopes": list(one.scopes), "live_access_tokens": len(one.live)}
+                {
+                    "refresh_token": one.token,
+                    "user": one.user,
+                    "scopes": list(one.scopes),
+                    "live_access_tokens": len(one.live),
+                }
                 for one in self.grants.grants.values()
             ]
         }

@@ -22,7 +22,15 @@ class Field:
 
 
 # Street 255 is [T]; the other lengths of an address are [I].
-ADDRESS_LENGTHS = {"Address_Name": 100, "Street_1": 255, "Street_2": 255, "City": 100, "State": 100, "Zip_Code": 30, "Country": 100}
+ADDRESS_LENGTHS = {
+    "Address_Name": 100,
+    "Street_1": 255,
+    "Street_2": 255,
+    "City": 100,
+    "State": 100,
+    "Zip_Code": 30,
+    "Country": 100,
+}
 
 
 @dataclass(frozen=True, slots=True)

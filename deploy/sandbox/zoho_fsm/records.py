@@ -19,6 +19,10 @@ def _index_key(value: Any) -> Iterable[str]:
     return (str(value).casefold(),) if value not in (None, "") else ()
 
 
+def newest_first(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (record.created_at, record.seq), reverse=True)
+
+
 class Records:
     def __init__(self, module: Module, others: dict[str, Records]) -> None:
         self.module = module
@@ -35,7 +39,7 @@ class Records:
     # Reading
 
     def newest_first(self) -> list[Record]:
-        return self.table.ordered("created", lambda record: (record.created_at, record.seq), reverse=True)
+        return self.table.view("created", lambda: newest_first(self.table.records.values()))
 
     def get(self, record_id: str) -> Record:
         record = self.table.records.get(record_id)
@@ -169,7 +173,7 @@ class Records:
                 changes[name] = wire.merge_address((held or {}).get(name), plain, new_id)
             elif rule.kind == "lookup" and isinstance(value, str):
                 changes[name] = {"id": value}
-            elif rule.choices and value in rule.choices:
+            elif rule.choices and isinstance(value, str) and value in rule.choices:
                 changes[name] = rule.choices[value]
         return changes
 

@@ -9,7 +9,7 @@ from operator import eq, ge, gt, le, lt, ne
 
 from deploy.sandbox.store import Record
 from deploy.sandbox.zoho_fsm import errors, wire
-from deploy.sandbox.zoho_fsm.records import Records
+from deploy.sandbox.zoho_fsm.records import Records, newest_first
 
 UNESCAPED_COMMA = re.compile(r"(?<!\\),")
 COMPARE: dict[str, Callable[[datetime, datetime], bool]] = {
@@ -29,7 +29,7 @@ def search(records: Records, query: dict[str, str], by_time: bool) -> list[Recor
         raise errors.invalid_data("value")
     else:
         found = _by_text(records, name, value, comparator)
-    return sorted(found, key=lambda record: (record.created_at, record.seq), reverse=True)
+    return newest_first(found)
 
 
 def _by_text(records: Records, name: str, value: str, comparator: str) -> list[Record]:

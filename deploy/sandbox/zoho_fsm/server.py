@@ -179,7 +179,9 @@ class ZohoFsm(Vendor):
             {"UID": f"{module.name}_{number}", **records.stamps(record), "id": record.id, "TabName": module.tab_name}
             for number, record in enumerate(made)
         ]
-        return Answer.of({"result": "success", "code": "SUCCESS", "data": {module.name: answers}, "status": "success"}, 201)
+        return Answer.of(
+            {"result": "success", "code": "SUCCESS", "data": {module.name: answers}, "status": "success"}, 201
+        )
 
     def _by_write_path(self, request: Request, verb: str) -> Records:
         """Items may be changed under two names [T]; which of them works is a capability."""
@@ -279,7 +281,9 @@ class ZohoFsm(Vendor):
 
     def state(self, module: str | None) -> JsonObject:
         wanted = [self.records[module]] if module else list(self.records.values())
-        return {one.module.name: [self._internal(one, record) for record in one.table.records.values()] for one in wanted}
+        return {
+            one.module.name: [self._internal(one, record) for record in one.table.records.values()] for one in wanted
+        }
 
     def _internal(self, records: Records, record: Record) -> JsonObject:
         times = sandbox_times(epoch_ms(record.created_at), epoch_ms(record.modified_at))

@@ -1,0 +1,230 @@
+"""Contacts: customers and vendors under one name space. Source: fact sheet of Zoho Books, section 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from deploy.sandbox.jsonio import JsonObject
+from deploy.sandbox.messages import Answer, Request
+from deploy.sandbox.store import Record
+from deploy.sandbox.zoho_books import errors, listing, persons, wire
+from deploy.sandbox.zoho_books.listing import SortKey, Test
+from deploy.sandbox.zoho_books.office import ORG, Office
+from deploy.sandbox.zoho_books.resource import BASE, Resource, by_created, by_modified
+
+# company_name and contact_number [V]; the others from the specification's descriptions or [I].
+LENGTHS = {
+    "contact_name": 200, "company_name": 200, "website": 255, "contact_number": 200, "facebook": 100, "twitter": 100,
+    "notes": 3000, "payment_terms_label": 200, "language_code": 10, "legal_name": 200, "gst_no": 15, "vat_reg_no": 50,
+    "tax_exemption_code": 100, "place_of_contact": 10,
+}  # fmt: skip
+CHOICES = {"contact_type": ("customer", "vendor"), "customer_sub_type": ("business", "individual")}
+AS_GIVEN = (
+    "payment_terms", "credit_limit", "pricebook_id", "owner_id", "is_taxable", "tax_id", "tax_name", "tax_percentage",
+    "tax_exemption_id", "tax_authority_id", "tax_authority_name", "gst_treatment", "vat_treatment", "tax_treatment",
+    "tax_reg_no", "country_code", "is_portal_enabled", "track_1099", "default_templates", "tags",
+)  # fmt: skip
+ADDRESSES = ("billing_address", "shipping_address")
+MONEY_OF_ROW = (
+    "outstanding_receivable_amount", "outstanding_receivable_amount_bcy", "outstanding_payable_amount",
+    "outstanding_payable_amount_bcy", "unused_credits_receivable_amount", "unused_credits_receivable_amount_bcy",
+    "unused_credits_payable_amount", "unused_credits_payable_amount_bcy",
+)  # fmt: skip
+CRM_LINKS = ("zcrm_account_id", "zcrm_contact_id", "zcrm_vendor_id")
+NOTHING = Decimal("0.00")
+
+
+def _data(name: str) -> Callable[[Record], str]:
+    return lambda record: str(record.data.get(name) or "")
+
+
+def _person(name: str) -> Callable[[Record], str]:
+    return lambda record: str(persons.primary_of(record.data).get(name) or "")
+
+
+def _folded(text_of: Callable[[Record], str]) -> SortKey:
+    return lambda record: text_of(record).casefold()
+
+
+def _address_text(record: Record) -> str:
+    return " ".join(str(value) for name in ADDRESSES for value in record.data[name].values())
+
+
+class Contacts(Resource):
+    singular, plural, label, scope = "contact", "contacts", "Contact", "contacts"
+    first_id = 460000000026001
+    created_message = "The contact has been created"
+    updated_message = "Contact has been updated successfully"
+    default_sort = "contact_name"
+    texts: Mapping[str, Callable[[Record], str]] = {
+        "contact_name": _data("contact_name"), "company_name": _data("company_name"), "email": _person("email"),
+        "phone": _person("phone"), "first_name": _person("first_name"), "last_name": _person("last_name"),
+        "address": _address_text,
+    }  # fmt: skip
+    sorts: Mapping[str, SortKey] = {
+        "contact_name": _folded(_data("contact_name")), "first_name": _folded(_person("first_name")),
+        "last_name": _folded(_person("last_name")), "email": _folded(_person("email")),
+        "outstanding_receivable_amount": lambda record: Decimal(record.data["outstanding_receivable_amount"]),
+        "created_time": by_created, "last_modified_time": by_modified,
+    }  # fmt: skip
+
+    def _add_routes(self) -> None:
+        super()._add_routes()
+        self.office.router.add("DELETE", f"{BASE}/contacts", self._delete_many, "contacts.delete")
+
+    def defaults(self) -> JsonObject:
+        addresses = {name: wire.merge_address(None, {}, name, self.new_part_id()) for name in ADDRESSES}
+        return {
+            **dict.fromkeys(LENGTHS, ""), "language_code": "en", "contact_type": "customer",
+            "customer_sub_type": "business",
+            "payment_terms": 0, "payment_terms_label": "Due on Receipt", "currency_id": ORG["currency_id"],
+            "is_taxable": True, "has_transaction": False, "contact_persons": [], **addresses,
+            **dict.fromkeys(MONEY_OF_ROW, NOTHING),
+        }  # fmt: skip
+
+    def name_keys(self, record: Record) -> Iterable[str]:
+        return (str(record.data.get("contact_name", "")).strip().casefold(),)
+
+    # Writing
+
+    def cleaned(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
+        changes = wire.check_texts(given, LENGTHS)
+        if "contact_name" in changes or held is None:
+            changes["contact_name"] = changes.get("contact_name", "").strip()
+            if not changes["contact_name"]:
+                raise errors.empty("contact_name")
+        for name, allowed in CHOICES.items():
+            if name in given and given[name] not in allowed:
+                raise errors.bad_value(name)
+        self._check_currency(given)
+        for name in (*AS_GIVEN, *CHOICES, "currency_id"):
+            if name in given:
+                changes[name] = given[name]
+        return {**changes, **self._nested(given, held)}
+
+    def _nested(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
+        changes: JsonObject = {}
+        for name in ADDRESSES:
+            if name in given:
+                changes[name] = wire.merge_address((held or {}).get(name), given[name], name, self.new_part_id())
+        if given.get("contact_persons") is not None:
+            before = (held or {}).get("contact_persons", [])
+            changes["contact_persons"] = persons.replaced_list(before, given["contact_persons"], self.new_part_id)
+        return changes
+
+    def _check_currency(self, given: JsonObject) -> None:
+        known = {row["currency_id"] for row in self.office.modules["currencies"].internal()}
+        if "currency_id" in given and str(given["currency_id"]) not in known:
+            raise errors.bad_value("currency_id")
+
+    def check_unique(self, after: JsonObject, record_id: str | None) -> None:
+        """The display name is unique among customers and vendors, active or not, also when it is changed."""
+        if self.office.capabilities["duplicate_contact_names"]:
+            return
+        name = str(after["contact_name"])
+        if any(other.id != record_id for other in self.table.find("name", name.strip().casefold())):
+            words = (
+                f'The {after.get("contact_type", "customer")} "{name}" already exists. Please specify a different name.'
+            )
+            raise errors.refuse(400, 3062, words)
+
+    def loose(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
+        """A seed may name the primary person's fields at the top, as a list row does."""
+        own = (
+            *LENGTHS,
+            *CHOICES,
+            *AS_GIVEN,
+            *MONEY_OF_ROW,
+            *CRM_LINKS,
+            "currency_id",
+            "status",
+            "has_transaction",
+            "source",
+        )
+        changes = {name: given[name] for name in own if name in given}
+        listed = {**given}
+        top = {name: given[name] for name in persons.LENGTHS if given.get(name)}
+        if top and "contact_persons" not in given:
+            before = [dict(one) for one in (held or {}).get("contact_persons", [])] or [{}]
+            before[0].update(top)
+            listed["contact_persons"] = before
+        return {**changes, **self._nested(listed, held)}
+
+    def _delete_many(self, request: Request) -> Answer:
+        wanted = [part.strip() for part in request.query.get("contact_ids", "").split(",") if part.strip()]
+        if not wanted:
+            raise errors.bad_value("contact_ids")
+        records = [self.get(record_id) for record_id in wanted]
+        for record in records:
+            self.check_deletable(record)
+        for record in records:
+            self.remove(request, record)
+        return Answer.of({"code": 0, "message": "The contacts have been deleted."})
+
+    # Reading
+
+    def list_tests(self, query: Mapping[str, str]) -> list[Test]:
+        tests: list[Test] = []
+        kind = query.get("contact_type") or _kind_of_filter(query.get("filter_by", ""))
+        if kind:
+            tests.append(lambda record: bool(record.data["contact_type"] == kind))
+        if query.get("search_text"):
+            wanted = query["search_text"].casefold()
+            tests.append(lambda record: wanted in f"{record.data['contact_name']} {record.data['notes']}".casefold())
+        for name in CRM_LINKS:
+            if query.get(name):
+                tests.append(_same(name, query[name]))
+        if self.office.capabilities["contacts_modified_filter"]:
+            tests += listing.modified_test(query)
+        return tests
+
+    def row(self, record: Record) -> JsonObject:
+        """Thin: no addresses, no persons but the primary one's name, no custom fields."""
+        data, person = record.data, persons.primary_of(record.data)
+        name, kind = data["contact_name"], data["contact_type"]
+        return {
+            "contact_id": record.id, "contact_name": name, "customer_name": name, "vendor_name": name,
+            "company_name": data["company_name"], "website": data["website"], "language_code": data["language_code"],
+            "contact_type": kind, "contact_type_formatted": f"{kind.capitalize()}s", "status": data["status"],
+            "customer_sub_type": data["customer_sub_type"], "source": data.get("source", "api"),
+            "is_linked_with_zohocrm": False, "payment_terms": data["payment_terms"],
+            "payment_terms_label": data["payment_terms_label"], "currency_id": data["currency_id"],
+            "twitter": data["twitter"], "facebook": data["facebook"],
+            "currency_code": self._currency(data["currency_id"]),
+            **{key: data[key] for key in MONEY_OF_ROW},
+            **{key: person.get(key, "") for key in ("first_name", "last_name", "email", "phone", "mobile")},
+            "portal_status": "disabled", "track_1099": bool(data.get("track_1099", False)), **self.stamps(record),
+            "custom_fields": [], "custom_field_hash": {}, "contactperson_custom_fields": [], "tags": [],
+            "ach_supported": False, "has_attachment": False,
+        }  # fmt: skip
+
+    def detail(self, record: Record) -> JsonObject:
+        data = record.data
+        hidden = {"custom_field_hash", *MONEY_OF_ROW}
+        return {
+            "contact_id": record.id, **{key: value for key, value in data.items() if key not in hidden},
+            "is_linked_with_zohocrm": False, "currency_code": self._currency(data["currency_id"]),
+            "primary_contact_id": persons.primary_of(data).get("contact_person_id", ""),
+            **{key: data[key] for key in MONEY_OF_ROW}, **self.stamps(record),
+            **self.office.custom_fields.show(self.singular, data["custom_field_hash"]),
+        }  # fmt: skip
+
+    def _currency(self, currency_id: Any) -> str:
+        for row in self.office.modules["currencies"].internal():
+            if row["currency_id"] == str(currency_id):
+                return str(row["currency_code"])
+        return str(ORG["currency_code"])
+
+
+def _same(name: str, wanted: str) -> Test:
+    return lambda record: str(record.data.get(name, "")) == wanted
+
+
+def _kind_of_filter(filter_by: str) -> str | None:
+    return {"Status.Customers": "customer", "Status.Vendors": "vendor"}.get(filter_by)
+
+
+def register(office: Office) -> None:
+    Contacts(office)
