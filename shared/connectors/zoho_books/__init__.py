@@ -1,0 +1,37 @@
+"""Zoho Books v3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from shared.connectors._zoho.oauth import ZohoSignIn
+from shared.connectors.base import Capabilities, Connector, VendorFacts, WebhookParser
+from shared.connectors.vendor import Link, OrgChoice
+from shared.connectors.zoho_books.auth import SIGN_IN
+from shared.connectors.zoho_books.client import BooksConnector, list_orgs
+from shared.connectors.zoho_books.modules import MODULES, module_facts
+from shared.connectors.zoho_books.settings import LIMITS
+from shared.connectors.zoho_books.webhooks import BooksWebhooks
+from shared.sync.model import VendorName
+
+
+class ZohoBooks:
+    name = VendorName("zoho_books")
+    label = "Zoho Books"
+    sign_in: ZohoSignIn = SIGN_IN
+    webhooks: WebhookParser = BooksWebhooks()
+    lists_orgs = True
+
+    def facts(self, capabilities: Capabilities) -> VendorFacts:
+        modules = {name: module_facts(module, capabilities) for name, module in MODULES.items()}
+        return VendorFacts(self.name, self.label, MappingProxyType(modules), LIMITS)
+
+    def connect(self, link: Link) -> Connector:
+        return BooksConnector(link, self.facts(link.capabilities))
+
+    def orgs(self, link: Link) -> Sequence[OrgChoice]:
+        return list_orgs(link)
+
+
+CONNECTOR = ZohoBooks()

@@ -1,0 +1,226 @@
+"""Zoho Books as a Connector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Self
+
+from shared.connectors.base import (
+    CallClass,
+    Capabilities,
+    Draft,
+    Edit,
+    ListOrder,
+    Page,
+    Rejected,
+    Unsure,
+    VendorFacts,
+    WriteResult,
+    Written,
+)
+from shared.connectors.errors import Answer, unclear
+from shared.connectors.http import VendorHttp, parsed
+from shared.connectors.vendor import Link, OrgChoice
+from shared.connectors.zoho_books import poll, schemas, settings
+from shared.connectors.zoho_books.errors import RULES
+from shared.connectors.zoho_books.modules import ITEMS, MODULES, Module
+from shared.connectors.zoho_books.schemas import Row
+from shared.errors import NotFound, RecordRejected, UnsureWrite
+from shared.sync.model import ModuleName, Record, RecordId
+
+_MOST_FIND_PAGES = 5
+_PROBE_ROWS = 10
+
+
+def _http(link: Link, org_query: Sequence[tuple[str, str]]) -> VendorHttp:
+    return VendorHttp(
+        base_url=f"{link.api_domain}/books/v3",
+        tokens=link.tokens,
+        limiter=link.limiter,
+        rules=RULES,
+        auth_scheme="Zoho-oauthtoken",
+        call_class=link.call_class,
+        limit_wait_s=link.limit_wait_s,
+        org_query=org_query,
+    )
+
+
+def list_orgs(link: Link) -> tuple[OrgChoice, ...]:
+    """The organisations that the grant reaches: the one call without organization_id (organizations.yml)."""
+    http = _http(link, ())
+    try:
+        answer = http.call("GET", "/organizations")
+        found = parsed(RULES, schemas.Organizations, answer).organizations
+    finally:
+        http.close()
+    return tuple(OrgChoice(org.organization_id, org.name) for org in found)
+
+
+class BooksConnector:
+    """A signed-in Zoho Books org; `organization_id` goes with every call."""
+
+    def __init__(self, link: Link, facts: VendorFacts) -> None:
+        self.facts = facts
+        skip = bool(link.capabilities.flags.get(settings.SKIP_WEBHOOK_TRIGGER, True))
+        self._write_headers = {"X-ZOHO-Skip-Webhook-Trigger": "true"} if skip else {}
+        self._http = _http(link, [("organization_id", link.org_external_id)])
+
+    def with_class(self, cls: CallClass) -> Self:
+        """The same connection, its calls counted for another class."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._http = self._http.with_class(cls)
+        return other
+
+    def close(self) -> None:
+        self._http.close()
+
+    def list_page(self, module: ModuleName, *, cursor: str | None, since: datetime | None) -> Page:
+        """One page, newest change first where the module sorts so; `since` is left to the engine, no filter exists.
+
+        Shapes: at most 200 rows, inactive ones included. Source: contacts.yml list_contacts, items.yml list_items.
+        """
+        known = _module(module)
+        page = int(cursor or "1")
+        newest_first = self.facts.modules[module].order is ListOrder.MODIFIED_DESC
+        query = poll.list_query(page, newest_first=newest_first)
+        return _page(known, self._http.call("GET", f"/{known.many}", query=query), page)
+
+    def fetch(self, module: ModuleName, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
+        """Contacts one by one; items by /itemdetails, one call per `read_batch` ids."""
+        known = _module(module)
+        size = self.facts.modules[module].read_batch
+        found: dict[RecordId, Record | None] = {}
+        for start in range(0, len(ids), size):
+            found |= self._fetch_some(known, ids[start : start + size])
+        return found
+
+    def _fetch_some(self, module: Module, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
+        if module.name != ITEMS or len(ids) == 1:
+            return {record_id: self._fetch_one(module, record_id) for record_id in ids}
+        try:
+            answer = self._http.call("GET", "/itemdetails", query=[("item_ids", ",".join(ids))])
+        except RecordRejected:
+            # What one unknown id does to the whole call is not documented: then each is asked for by itself.
+            return {record_id: self._fetch_one(module, record_id) for record_id in ids}
+        shown = {record.id: record for record in _records(module, answer, complete=True)}
+        # An id that is missing in a list may be gone or only left out: believed gone by its own answer alone.
+        return {i: shown[i] if i in shown else self._fetch_one(module, i) for i in ids}
+
+    def _fetch_one(self, module: Module, record_id: RecordId) -> Record | None:
+        try:
+            answer = self._http.call("GET", f"/{module.many}/{{id}}", path={"id": record_id})
+        except RecordRejected as error:
+            if error.code == "TARGET_GONE":
+                return None
+            raise
+        return _record(module, answer)
+
+    def find(self, module: ModuleName, field: str, value: str) -> tuple[Record, ...]:
+        """The list filtered by a field, inactive rows included. More than equals may come back; pages are bounded.
+
+        Raises RecordRejected where the vendor cannot filter by the field.
+        """
+        known = _module(module)
+        if field not in known.searchable:
+            raise RecordRejected(f"Zoho Books cannot search {module} by {field}.", code="VENDOR_REJECTED")
+        found: list[Record] = []
+        for page in range(1, _MOST_FIND_PAGES + 1):
+            answer = self._http.call("GET", f"/{known.many}", query=poll.find_query(field, value, page))
+            shown = _page(known, answer, page)
+            found += shown.rows
+            if shown.next_cursor is None:
+                break
+        return tuple(found)
+
+    def create(self, module: ModuleName, drafts: Sequence[Draft]) -> tuple[WriteResult, ...]:
+        """One record a call: the vendor has no batch create."""
+        known = _module(module)
+        if len(drafts) != 1:
+            raise ValueError("Zoho Books creates one record a call")
+        return (self._write(known, "POST", f"/{known.many}", {}, schemas.create_body(known, drafts[0].fields)),)
+
+    def update(self, module: ModuleName, edits: Sequence[Edit]) -> tuple[WriteResult, ...]:
+        """One record a call. contact_persons is never sent: a PUT with the list replaces it."""
+        known = _module(module)
+        if len(edits) != 1:
+            raise ValueError("Zoho Books updates one record a call")
+        edit = edits[0]
+        if not edit.changes:
+            return (Written(edit.current.id, edit.current, edit.current.modified_at),)
+        body = schemas.update_body(known, edit.current, edit.changes)
+        return (self._write(known, "PUT", f"/{known.many}/{{id}}", {"id": edit.current.id}, body),)
+
+    def _write(self, module: Module, method: str, template: str, path: Mapping[str, str], body: Row) -> WriteResult:
+        try:
+            answer = self._http.call(method, template, path=path, json=body, headers=self._write_headers)
+            record = _record(module, answer)
+        except RecordRejected as error:
+            gone_of_another = method == "POST" and error.code == "TARGET_GONE"
+            code = "VENDOR_REJECTED" if gone_of_another else error.code
+            return Rejected(code, error.vendor_code or "", error.vendor_message or "")
+        except UnsureWrite as error:
+            return Unsure(str(error))
+        return Written(record.id, record, record.modified_at)
+
+    def probe(self) -> Capabilities:
+        """Looks, by reading only, whether items have a modified time in lists, and are sorted by it when asked."""
+        try:
+            newest, oldest = self._item_times("D"), self._item_times("A")
+        except RecordRejected:
+            plain = self._item_times(None)
+            return Capabilities({settings.ITEMS_SORT_MODIFIED: False, settings.ITEMS_LIST_MODIFIED: _all_timed(plain)})
+        timed = _all_timed(newest)
+        sorts = timed and _is_sorted(newest, oldest)
+        return Capabilities({settings.ITEMS_SORT_MODIFIED: sorts, settings.ITEMS_LIST_MODIFIED: timed})
+
+    def _item_times(self, order: str | None) -> list[datetime | None]:
+        query = poll.list_query(1, newest_first=order is not None, order=order or "D", size=_PROBE_ROWS)
+        answer = self._http.call("GET", "/items", query=query)
+        return [record.modified_at for record in _records(MODULES[ITEMS], answer, complete=True)]
+
+
+def _all_timed(times: Sequence[datetime | None]) -> bool:
+    return bool(times) and all(time is not None for time in times)
+
+
+def _is_sorted(newest: Sequence[datetime | None], oldest: Sequence[datetime | None]) -> bool:
+    """Both orders must hold, and differ: equal times, or too few of them, prove nothing."""
+    down = [time for time in newest if time is not None]
+    up = [time for time in oldest if time is not None]
+    ordered = down == sorted(down, reverse=True) and up == sorted(up)
+    return ordered and bool(down) and bool(up) and down[0] > up[0]
+
+
+def _module(name: ModuleName) -> Module:
+    try:
+        return MODULES[name]
+    except KeyError:
+        raise NotFound(f"Zoho Books has no module {name!r} here; known are {', '.join(MODULES)}.") from None
+
+
+def _record(module: Module, answer: Answer) -> Record:
+    try:
+        return schemas.record_of(module, schemas.row_of(answer.body or {}, module.one), complete=True)
+    except ValueError:
+        pass
+    raise unclear(RULES.vendor, answer.is_write, "answered with a body of another shape")
+
+
+def _records(module: Module, answer: Answer, *, complete: bool) -> tuple[Record, ...]:
+    try:
+        rows = schemas.rows_of(answer.body or {}, module.many)
+        return tuple(schemas.record_of(module, row, complete=complete) for row in rows)
+    except ValueError:
+        pass
+    raise unclear(RULES.vendor, answer.is_write, "answered with a list of another shape")
+
+
+def _page(module: Module, answer: Answer, page: int) -> Page:
+    """A page that is shorter than it says while more follow was cut: its rows are not known, so it is read again."""
+    context = parsed(RULES, schemas.ListAnswer, answer).page_context
+    rows = _records(module, answer, complete=not module.thin_list)
+    if context.has_more_page and len(rows) < context.per_page:
+        raise unclear(RULES.vendor, answer.is_write, "answered with a page that is cut short")
+    return Page(rows, str(page + 1) if context.has_more_page else None)

@@ -1,0 +1,171 @@
+"""Zoho Books' modules as we drive them: fields by their writing names, lengths, order (zoho-books.md, 4 and 6).
+
+Lengths are those of the vendor's OpenAPI files (contacts.yml, items.yml).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from shared.connectors.base import Capabilities, ListOrder, ModuleFacts
+from shared.connectors.zoho_books import settings
+from shared.sync.model import FieldDef, FieldKind, ModuleName
+
+CONTACTS = ModuleName("contacts")
+ITEMS = ModuleName("items")
+PAGE_SIZE = 200
+ADDRESS_GROUPS = ("billing_address", "shipping_address")
+PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "mobile")
+"""Of the primary contact person: shown with the contact, written through the person only (FM-12)."""
+
+
+def _address(group: str, label: str) -> tuple[FieldDef, ...]:
+    lengths = {
+        "attention": 100,
+        "address": 500,
+        "street2": 255,
+        "city": 100,
+        "state": 100,
+        "state_code": 100,
+        "zip": 50,
+        "country": 100,
+        "country_code": None,
+        "phone": 50,
+        "fax": 50,
+    }
+    return tuple(
+        FieldDef(f"{group}.{name}", label=f"{label}: {name.replace('_', ' ')}", max_length=most)
+        for name, most in lengths.items()
+    )
+
+
+_CONTACT = (
+    FieldDef("contact_name", label="Display name", required=True),
+    FieldDef("company_name", label="Company name", max_length=200),
+    FieldDef("contact_type", FieldKind.PICKLIST, "Contact type", picklist=("customer", "vendor")),
+    FieldDef("customer_sub_type", FieldKind.PICKLIST, "Customer type", picklist=("business", "individual")),
+    FieldDef("contact_number", label="Contact number", max_length=200),
+    FieldDef("website", label="Website"),
+    FieldDef("notes", label="Notes"),
+    FieldDef("payment_terms", FieldKind.NUMBER, "Payment terms (days)"),
+    FieldDef("payment_terms_label", label="Payment terms"),
+    FieldDef("currency_id", label="Currency id"),
+    FieldDef("currency_code", label="Currency", read_only=True),
+    FieldDef("is_taxable", FieldKind.BOOLEAN, "Taxable"),
+    FieldDef("tax_id", label="Tax id"),
+    FieldDef("tax_name", label="Tax name", read_only=True),
+    FieldDef("tax_exemption_id", label="Tax exemption id"),
+    FieldDef("tax_authority_id", label="Tax authority id"),
+    FieldDef("gst_treatment", label="GST treatment"),
+    FieldDef("gst_no", label="GST number"),
+    FieldDef("place_of_contact", label="Place of contact"),
+    FieldDef("vat_treatment", label="VAT treatment"),
+    FieldDef("vat_reg_no", label="VAT registration number"),
+    FieldDef("tax_treatment", label="Tax treatment"),
+    FieldDef("status", FieldKind.PICKLIST, "Status", read_only=True, picklist=("active", "inactive")),
+    *(FieldDef(name, label=f"Primary person: {name.replace('_', ' ')}", read_only=True) for name in PERSON_FIELDS),
+    *_address("billing_address", "Billing address"),
+    *_address("shipping_address", "Shipping address"),
+)
+
+# [V] contacts.yml, list-contacts-response; [T] customer_sub_type and website in real rows. A row that lacks one of
+# them leaves it unknown. Addresses, tax fields and notes cost a detail call.
+CONTACT_LIST_FIELDS = frozenset(
+    {
+        "contact_name",
+        "company_name",
+        "contact_type",
+        "customer_sub_type",
+        "website",
+        "status",
+        "payment_terms",
+        "payment_terms_label",
+        "currency_id",
+        "currency_code",
+        *PERSON_FIELDS,
+    }
+)
+
+_ITEM = (
+    FieldDef("name", label="Name", required=True, max_length=100),
+    FieldDef("rate", FieldKind.NUMBER, "Rate", required=True),
+    FieldDef("description", label="Description", max_length=2_000),
+    FieldDef("unit", label="Unit"),
+    FieldDef("sku", label="SKU"),
+    FieldDef("product_type", FieldKind.PICKLIST, "Type", picklist=("goods", "service", "digital_service")),
+    FieldDef("tax_id", label="Tax id"),
+    FieldDef("tax_name", label="Tax name", read_only=True),
+    FieldDef("tax_percentage", FieldKind.NUMBER, "Tax percentage", read_only=True),
+    FieldDef("status", FieldKind.PICKLIST, "Status", read_only=True, picklist=("active", "inactive")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """`one`, `many` are the keys of a record and of a list; `must` goes with every PUT (required in the schema)."""
+
+    name: ModuleName
+    label: str
+    fields: tuple[FieldDef, ...]
+    id_key: str
+    one: str
+    many: str
+    key: str
+    must: tuple[str, ...]
+    searchable: frozenset[str]
+    thin_list: bool
+
+
+MODULES: Mapping[ModuleName, Module] = MappingProxyType(
+    {
+        CONTACTS: Module(
+            name=CONTACTS,
+            label="Customers",
+            fields=_CONTACT,
+            id_key="contact_id",
+            one="contact",
+            many="contacts",
+            key="contact_name",
+            must=("contact_name", "contact_type"),
+            searchable=frozenset({"contact_name", "company_name", "email", "phone", "first_name", "last_name"}),
+            thin_list=True,
+        ),
+        ITEMS: Module(
+            name=ITEMS,
+            label="Items",
+            fields=_ITEM,
+            id_key="item_id",
+            one="item",
+            many="items",
+            key="name",
+            must=("name", "rate"),
+            searchable=frozenset({"name", "description"}),
+            thin_list=False,
+        ),
+    }
+)
+
+
+def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
+    is_contacts = module.name == CONTACTS
+    sorts = is_contacts or capabilities.on(settings.ITEMS_SORT_MODIFIED)
+    return ModuleFacts(
+        name=module.name,
+        label=module.label,
+        fields=MappingProxyType({f.name: f for f in module.fields}),
+        order=ListOrder.MODIFIED_DESC if sorts else ListOrder.WHOLE,
+        list_fields=CONTACT_LIST_FIELDS if module.thin_list else None,
+        list_modified=sorts or capabilities.on(settings.ITEMS_LIST_MODIFIED),
+        page_size=PAGE_SIZE,
+        read_batch=1 if is_contacts else itemdetails_batch(capabilities),
+        unique_key=module.key,
+    )
+
+
+def itemdetails_batch(capabilities: Capabilities) -> int:
+    wanted = capabilities.flags.get(settings.ITEMDETAILS_BATCH, settings.DEFAULT_ITEMDETAILS_BATCH)
+    if not str(wanted).isdigit():
+        return settings.DEFAULT_ITEMDETAILS_BATCH
+    return max(1, min(int(wanted), settings.MOST_ITEMDETAILS_BATCH))

@@ -1,0 +1,20 @@
+"""What an org's settings may say of Zoho Books (`Org.settings`), and the names of its capabilities."""
+
+from __future__ import annotations
+
+from shared.connectors.base import Limit
+
+ITEMS_SORT_MODIFIED = "items_sort_modified"
+"""bool, probed: items can be sorted by last_modified_time, which the vendor does not document."""
+ITEMS_LIST_MODIFIED = "items_list_modified"
+"""bool, probed: list rows of items carry last_modified_time, which the vendor's schema does not show."""
+ITEMDETAILS_BATCH = "itemdetails_batch"
+"""int, set: ids per GET /itemdetails (1 to 200); the vendor states no number."""
+SKIP_WEBHOOK_TRIGGER = "skip_webhook_trigger"
+"""bool, set, default true: writes carry X-ZOHO-Skip-Webhook-Trigger (TR-8). Its effect is not established."""
+
+DEFAULT_ITEMDETAILS_BATCH = 50
+MOST_ITEMDETAILS_BATCH = 200
+
+# [V] 100 a minute and organisation. Per day 1,000 (Free) to 10,000: the plan decides, so it is a setting.
+LIMITS = (Limit("per_minute", 100, 60),)

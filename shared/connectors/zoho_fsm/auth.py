@@ -1,0 +1,16 @@
+"""Scopes per module and verb (zoho-fsm.md, section 1): Service_And_Parts keeps the underscores of its name."""
+
+from __future__ import annotations
+
+from shared.connectors._zoho.oauth import ZohoSignIn
+
+SCOPES = (
+    "ZohoFSM.modules.Companies.READ",
+    "ZohoFSM.modules.Companies.CREATE",
+    "ZohoFSM.modules.Companies.UPDATE",
+    "ZohoFSM.modules.Service_And_Parts.READ",
+    "ZohoFSM.modules.Service_And_Parts.CREATE",
+    "ZohoFSM.modules.Service_And_Parts.UPDATE",
+)
+
+SIGN_IN = ZohoSignIn(product="zoho_fsm", scopes=SCOPES)

@@ -1,0 +1,235 @@
+"""Zoho FSM as a Connector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Self
+
+from shared.connectors import wire
+from shared.connectors.base import (
+    CallClass,
+    Capabilities,
+    Draft,
+    Edit,
+    Page,
+    Rejected,
+    Unsure,
+    VendorFacts,
+    WriteResult,
+    Written,
+)
+from shared.connectors.errors import Answer, complaint_error, unclear
+from shared.connectors.http import VendorHttp, parsed
+from shared.connectors.vendor import Link
+from shared.connectors.zoho_fsm import poll, schemas, settings
+from shared.connectors.zoho_fsm.errors import RULES, complaint_in
+from shared.connectors.zoho_fsm.modules import ITEMS, MODULES, PAGE_SIZE, STAMP, Module
+from shared.connectors.zoho_fsm.schemas import Row
+from shared.errors import NotFound, RecordRejected, UnsureWrite
+from shared.sync.model import Fields, ModuleName, Record, RecordId
+
+_MOST_FIND_PAGES = 5
+_ITEM_PATHS = ("Products", "Service_And_Parts")
+
+
+class FsmConnector:
+    """A signed-in Zoho FSM org: the token decides which; no call names it."""
+
+    def __init__(self, link: Link, facts: VendorFacts) -> None:
+        self.facts = facts
+        self._capabilities = link.capabilities
+        self._item_path = str(link.capabilities.flags.get(settings.ITEM_UPDATE_PATH, _ITEM_PATHS[0]))
+        self._http = VendorHttp(
+            base_url=f"{link.api_domain}/fsm/v1",
+            tokens=link.tokens,
+            limiter=link.limiter,
+            rules=RULES,
+            auth_scheme="Zoho-oauthtoken",
+            call_class=link.call_class,
+            limit_wait_s=link.limit_wait_s,
+        )
+
+    def with_class(self, cls: CallClass) -> Self:
+        """The same connection, its calls counted for another class."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._http = self._http.with_class(cls)
+        return other
+
+    def close(self) -> None:
+        self._http.close()
+
+    def list_page(self, module: ModuleName, *, cursor: str | None, since: datetime | None) -> Page:
+        """One page, newest created first; with the capability modified_time_search, those modified since.
+
+        Shapes: at most 200 rows; an empty list is 204 without a body. Source: get-companies, search-records.
+        """
+        known = _module(module)
+        page = int(cursor or "1")
+        if since is not None and self._capabilities.on(settings.MODIFIED_TIME_SEARCH):
+            answer = self._search(known, poll.since_query(since), page)
+        else:
+            answer = self._http.call("GET", f"/{known.name}", query=_paging(page))
+        return _page(known, answer, page)
+
+    def fetch(self, module: ModuleName, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
+        known = _module(module)
+        return {record_id: self._fetch_one(known, record_id) for record_id in ids}
+
+    def _fetch_one(self, module: Module, record_id: RecordId) -> Record | None:
+        try:
+            answer = self._http.call("GET", f"/{module.name}/{{id}}", path={"id": record_id})
+        except RecordRejected as error:
+            if error.code == "TARGET_GONE":
+                return None
+            raise
+        if answer.body is None:
+            return None
+        row = parsed(RULES, schemas.OneAnswer, answer).data[0]
+        return _record(module, row, answer)
+
+    def find(self, module: ModuleName, field: str, value: str) -> tuple[Record, ...]:
+        """Search by one field with comparator `equal`. By an older text of the vendor the comparator works for
+        `Name` only and is `contains` elsewhere, so more may come back than equals; pages are bounded.
+
+        Raises RecordRejected where the vendor cannot search the field.
+        """
+        known = _module(module)
+        if field not in known.searchable:
+            raise RecordRejected(f"Zoho FSM cannot search {module} by {field}.", code="VENDOR_REJECTED")
+        found: list[Record] = []
+        for page in range(1, _MOST_FIND_PAGES + 1):
+            answer = self._search(known, poll.equal_query(field, value), page)
+            shown = _page(known, answer, page)
+            found += shown.rows
+            if shown.next_cursor is None:
+                break
+        return tuple(found)
+
+    def _search(self, module: Module, query: Sequence[tuple[str, str]], page: int) -> Answer:
+        return self._http.call("GET", f"/{module.name}/search", query=[*query, *_paging(page)])
+
+    def create(self, module: ModuleName, drafts: Sequence[Draft]) -> tuple[WriteResult, ...]:
+        """One call for at most `create_batch` drafts. The answer shows ids and times, not the records."""
+        known = _module(module)
+        if len(drafts) > self.facts.modules[module].create_batch:
+            raise ValueError("more drafts than a call takes")
+        stamp_field = self.facts.modules[module].stamp_field
+        rows = [schemas.create_body(_stamped(draft, stamp_field)) for draft in drafts]
+        return self._write("POST", f"/{known.name}", {}, rows)
+
+    def update(self, module: ModuleName, edits: Sequence[Edit]) -> tuple[WriteResult, ...]:
+        """One record a call: the vendor has no batch update. The engine sends one edit."""
+        known = _module(module)
+        if len(edits) != 1:
+            raise ValueError("Zoho FSM updates one record a call")
+        edit = edits[0]
+        if not edit.changes:
+            return (Written(edit.current.id, edit.current, edit.current.modified_at),)
+        row = schemas.update_body(edit.current, edit.changes)
+        if known.name == ITEMS:
+            return self._update_item(edit.current.id, row)
+        return self._write("PUT", f"/{known.name}/{{id}}", {"id": edit.current.id}, [row])
+
+    def _update_item(self, record_id: RecordId, row: Row) -> tuple[WriteResult, ...]:
+        """Third parties disagree on the path of an item's update: the one that worked last comes first."""
+        paths = (self._item_path, *(path for path in _ITEM_PATHS if path != self._item_path))
+        results: tuple[WriteResult, ...] = ()
+        for path in paths:
+            results = self._write("PUT", f"/{path}/{{id}}", {"id": record_id}, [row])
+            if not _is_wrong_path(results):
+                self._item_path = path
+                return results
+        return results
+
+    def _write(self, method: str, template: str, path: Mapping[str, str], rows: list[Row]) -> tuple[WriteResult, ...]:
+        try:
+            answer = self._http.call(method, template, path=path, json={"data": rows})
+        except RecordRejected as error:
+            return (_rejected(error, is_update=method == "PUT"),) * len(rows)
+        except UnsureWrite as error:
+            return (Unsure(str(error)),) * len(rows)
+        try:
+            elements = schemas.elements_of(answer.body or {})
+            if len(elements) != len(rows):
+                raise ValueError("not one element per record")
+            return tuple(_result(e, row, answer) for e, row in zip(elements, rows, strict=True))
+        except ValueError:
+            why = unclear(RULES.vendor, True, "accepted a write with an answer that cannot be read")
+            return (Unsure(str(why)),) * len(rows)
+
+    def probe(self) -> Capabilities:
+        """Looks, by reading only, whether Modified_Time can be searched in every module."""
+        return Capabilities({settings.MODIFIED_TIME_SEARCH: all(map(self._searches_time, MODULES.values()))})
+
+    def _searches_time(self, module: Module) -> bool:
+        """True only if both hold: nothing is newer than a far future, something is older. A vendor that ignores the
+        comparator fails the first, an org without records the second."""
+        try:
+            newer = self._search(module, poll.far_query("greater_equal"), 1)
+            older = self._search(module, poll.far_query("less_equal"), 1)
+        except RecordRejected:
+            return False
+        return not _rows(newer) and bool(_rows(older))
+
+
+def _module(name: ModuleName) -> Module:
+    try:
+        return MODULES[name]
+    except KeyError:
+        raise NotFound(f"Zoho FSM has no module {name!r} here; known are {', '.join(MODULES)}.") from None
+
+
+def _paging(page: int) -> list[tuple[str, str]]:
+    return [("page", str(page)), ("per_page", str(PAGE_SIZE))]
+
+
+def _stamped(draft: Draft, stamp_field: str | None) -> Fields:
+    fields = {name: value for name, value in draft.fields.items() if name != STAMP or stamp_field is not None}
+    return fields | ({stamp_field: draft.stamp} if stamp_field and draft.stamp else {})
+
+
+def _record(module: Module, row: Row, answer: Answer) -> Record:
+    try:
+        return schemas.record_of(module, row)
+    except ValueError:
+        raise unclear(RULES.vendor, answer.is_write, "answered with a record without id") from None
+
+
+def _page(module: Module, answer: Answer, page: int) -> Page:
+    """A page that is shorter than it says while more follow was cut: its rows are not known, so it is read again."""
+    if answer.body is None:
+        return Page((), None)
+    shown = parsed(RULES, schemas.ListAnswer, answer)
+    if shown.info.more_records and len(shown.data) < shown.info.per_page:
+        raise unclear(RULES.vendor, answer.is_write, "answered with a page that is cut short")
+    rows = tuple(_record(module, row, answer) for row in shown.data)
+    return Page(rows, str(page + 1) if shown.info.more_records else None)
+
+
+def _rows(answer: Answer) -> Sequence[Row]:
+    return [] if answer.body is None else parsed(RULES, schemas.OneAnswer, answer).data
+
+
+def _rejected(error: RecordRejected, *, is_update: bool) -> Rejected:
+    code = error.code if is_update or error.code != "TARGET_GONE" else "VENDOR_REJECTED"
+    return Rejected(code, error.vendor_code or "", error.vendor_message or "")
+
+
+def _is_wrong_path(results: Iterable[WriteResult]) -> bool:
+    wrong = ("INVALID_URL_PATTERN", "INVALID_MODULE", "TARGET_GONE")
+    return any(isinstance(r, Rejected) and (r.vendor_code in wrong or r.code in wrong) for r in results)
+
+
+def _result(element: Row, row: Row, answer: Answer) -> WriteResult:
+    complaint = complaint_in(element)
+    if complaint is None:
+        done = schemas.written_of(element)
+        return Written(RecordId(done.id), None, done.modified_at)
+    error = complaint_error(RULES, complaint, status=400, answer=answer, sent=wire.leaves(row))
+    if isinstance(error, RecordRejected):
+        return _rejected(error, is_update=answer.method == "PUT")
+    if isinstance(error, UnsureWrite):
+        return Unsure(str(error))
+    raise error

@@ -1,0 +1,125 @@
+"""Zoho FSM's modules as we drive them: fields by their writing names, limits, order (zoho-fsm.md, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from shared.connectors.base import Capabilities, ListOrder, ModuleFacts
+from shared.connectors.zoho_fsm import settings
+from shared.sync.model import FieldDef, FieldKind, ModuleName
+
+COMPANIES = ModuleName("Companies")
+ITEMS = ModuleName("Service_And_Parts")
+PAGE_SIZE = 200
+_LINK_IDS = ("ZBilling_Id", "ZCRM_Id")
+STAMP = "ZBilling_Id"
+ADDRESS_GROUPS = MappingProxyType({"Service_Address": "Service_", "Billing_Address": "Billing_"})
+"""Writing name of an address -> the prefix that its keys have when they are read."""
+
+
+def _text(name: str, label: str, *, required: bool = False, most: int | None = None) -> FieldDef:
+    # [T] Text from the first character above U+FFFF on is cut silently, in every text field.
+    return FieldDef(name, label=label, required=required, max_length=most, bmp_only=True)
+
+
+def _address(group: str, label: str) -> tuple[FieldDef, ...]:
+    return (
+        FieldDef(f"{group}.id", label=f"{label}: id", read_only=True),
+        _text(f"{group}.Address_Name", f"{label}: name"),
+        _text(f"{group}.Street_1", f"{label}: street 1", most=255),
+        _text(f"{group}.Street_2", f"{label}: street 2", most=255),
+        _text(f"{group}.City", f"{label}: city"),
+        _text(f"{group}.State", f"{label}: state"),
+        _text(f"{group}.Zip_Code", f"{label}: zip code"),
+        _text(f"{group}.Country", f"{label}: country"),
+    )
+
+
+_TAX = (
+    FieldDef("Tax.Taxable", FieldKind.BOOLEAN, "Taxable"),
+    FieldDef("Tax.Tax_Id", label="Tax id"),
+    _text("Tax.Tax_Name", "Tax name"),
+    FieldDef("Tax.Tax_Exemption_Id", label="Tax exemption id"),
+    _text("Tax.Tax_Exemption_Code", "Tax exemption code"),
+)
+
+_COMPANY = (
+    _text("Company_Name", "Company name", required=True),
+    _text("Email", "E-mail"),
+    _text("Phone", "Phone"),
+    _text("Mobile", "Mobile"),
+    _text("Fax", "Fax"),
+    _text("Website", "Website"),
+    _text("Company_Type", "Company type"),
+    _text("Currency", "Currency"),
+    FieldDef("Exchange_Rate", FieldKind.NUMBER, "Exchange rate"),
+    *_TAX,
+    FieldDef("Tax.Tax_Authority_Id", label="Tax authority id"),
+    _text("Tax.Tax_Authority", "Tax authority"),
+    FieldDef("Tax.Tax_Percentage", FieldKind.NUMBER, "Tax percentage", read_only=True),
+    *_address("Service_Address", "Service address"),
+    *_address("Billing_Address", "Billing address"),
+)
+
+_ITEM = (
+    _text("Name", "Name", required=True),
+    FieldDef("Unit_Price", FieldKind.NUMBER, "Unit price", required=True),
+    # [V] The text says Part, list rows show Goods; [T] a third party writes Goods.
+    FieldDef("Type", FieldKind.PICKLIST, "Type", required=True, picklist=("Service", "Goods")),
+    _text("Description", "Description"),
+    _text("Unit", "Unit"),
+    _text("SKU", "SKU"),
+    *_TAX,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """`searchable` are the fields that the search call documents for the module."""
+
+    name: ModuleName
+    label: str
+    fields: tuple[FieldDef, ...]
+    searchable: frozenset[str]
+    list_modified: bool
+
+
+MODULES: Mapping[ModuleName, Module] = MappingProxyType(
+    {
+        # [V] The sample list rows of Companies show no modified time, those of Service_And_Parts do.
+        COMPANIES: Module(COMPANIES, "Companies", _COMPANY, frozenset({"Company_Name", *_LINK_IDS}), False),
+        ITEMS: Module(ITEMS, "Services And Parts", _ITEM, frozenset({"Name", *_LINK_IDS}), True),
+    }
+)
+
+HINT_NAMES: Mapping[str, ModuleName] = MappingProxyType(
+    {
+        "companies": COMPANIES,
+        "service_and_parts": ITEMS,
+        "services_and_parts": ITEMS,
+        "products": ITEMS,
+    }
+)
+"""How a webhook may spell a module, in lower case with underscores for spaces."""
+
+
+def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
+    stamp = capabilities.on(settings.ZBILLING_ID_WRITABLE)
+    stamp_field = FieldDef(STAMP, label="Zoho Finance id", read_only=not stamp)
+    return ModuleFacts(
+        name=module.name,
+        label=module.label,
+        fields=MappingProxyType({f.name: f for f in (*module.fields, stamp_field)}),
+        order=ListOrder.SINCE if capabilities.on(settings.MODIFIED_TIME_SEARCH) else ListOrder.WHOLE,
+        list_modified=module.list_modified,
+        page_size=PAGE_SIZE,
+        create_batch=create_batch(capabilities),
+        stamp_field=STAMP if stamp else None,
+    )
+
+
+def create_batch(capabilities: Capabilities) -> int:
+    wanted = capabilities.flags.get(settings.CREATE_BATCH, 1)
+    return max(1, min(int(wanted), settings.MOST_CREATE_BATCH)) if str(wanted).isdigit() else 1

@@ -1,0 +1,23 @@
+"""What an org's settings may say of Zoho FSM (`Org.settings`), and the names of its capabilities.
+
+Capabilities that cannot be probed without writing are set by a person under `Org.settings["capabilities"]`.
+"""
+
+from __future__ import annotations
+
+from shared.connectors.base import Limit
+
+MODIFIED_TIME_SEARCH = "modified_time_search"
+"""bool, probed: search takes Modified_Time with date-time comparators: then lists are read by it (SINCE)."""
+ZBILLING_ID_WRITABLE = "zbilling_id_writable"
+"""bool, set: ZBilling_Id can be written by API, so it can hold the twin's id."""
+CREATE_BATCH = "create_batch"
+"""int, set: records per create call (1 to 100). A third party sends 100; the vendor states no number."""
+ITEM_UPDATE_PATH = "item_update_path"
+"""text, set: "Products" or "Service_And_Parts", the first path tried to update an item; the other is the fallback."""
+
+MOST_CREATE_BATCH = 100
+
+# [T] A third party's reading of the vendor's page: 5,000 a minute and user. Per day 5,000 (Free, trial) to 100,000
+# (Premium): the edition cannot be read, so a daily limit is a setting ({"limits": {"per_day": {...}}}).
+LIMITS = (Limit("per_minute", 5_000, 60),)
