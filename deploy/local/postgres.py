@@ -77,7 +77,10 @@ class PostgresServer(EmbeddedServer):
     def _find_home(self) -> Path:
         """The data folder, or one elsewhere when the user the server must run as cannot get into it."""
         if self._user is None or folder.can_reach(self._user, self.data_dir):
-            return self.data_dir
+            home = self.data_dir / "postgres"
+            home.mkdir(mode=0o711, exist_ok=True)
+            home.chmod(0o711)  # to be passed through, whatever the umask
+            return home
         folder.sweep_public_folders("data")
         home = folder.public_folder("data", str(self.data_dir))
         (home / "origin").write_text(str(self.data_dir))
