@@ -51,10 +51,12 @@ class Sandbox:
         """The line that the process prints, also at GET /_sandbox/info."""
         facts: JsonObject = {"base_url": base_url, "control_url": f"{base_url}/_sandbox"}
         facts["data_centre"] = self.world.data_centre
-        facts["vendors"] = {}
+        facts["orgs"], facts["vendors"] = {}, {}
         for vendor in self.vendors.values():
             described = vendor.describe(base_url)
             facts.update(described.pop("top", {}))
+            if "org_id" in described:
+                facts["orgs"][vendor.name] = described["org_id"]
             facts["vendors"][vendor.name] = described
         return facts
 

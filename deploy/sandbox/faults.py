@@ -33,7 +33,7 @@ class Fault:
     event: str | None
     ms: int
     status: int
-    code: int | str | None
+    code: Any
     after: bool
     struck: int = 0
 

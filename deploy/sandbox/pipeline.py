@@ -107,7 +107,7 @@ def _spoilt(vendor: Vendor, request: Request, fault: Fault, answer: Answer | Non
         body = answer.body if answer else b""
         return Answer(answer.status if answer else 200, body[: max(1, len(body) // 2)] or b'{"code":')
     if fault.kind == "429":
-        return vendor.over_limit("minute")
+        return vendor.over_limit(fault.code if fault.code in ("day", "concurrent") else "minute")
     if fault.kind == "expired_token":
         vendor.end_token(request)
         return vendor.token_error()

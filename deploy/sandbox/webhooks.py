@@ -130,6 +130,8 @@ class Dispatcher:
         return not self._tasks
 
     def clear(self) -> None:
+        for task in self._tasks:
+            task.cancel()
         self.hooks = []
         self.deliveries = []
         self._waiting.clear()
@@ -156,10 +158,12 @@ class Dispatcher:
 
     async def _drain(self, key: tuple[str, str, str]) -> None:
         queue = self._waiting[key]
-        while queue:
-            await self._deliver(queue.popleft())
-        if self._waiting.get(key) is queue:
-            del self._waiting[key]
+        try:
+            while queue:
+                await self._deliver(queue.popleft())
+        finally:
+            if self._waiting.get(key) is queue:
+                del self._waiting[key]
 
     async def _deliver(self, job: Job) -> None:
         hook, change, (body, headers), late_ms = job

@@ -21,7 +21,7 @@ class ZohoAccounts(Vendor):
     name = "zoho_accounts"
 
     def __init__(self, world: World) -> None:
-        super().__init__(world, zoho.DEFAULTS, {"per_minute": 1000})
+        super().__init__(world, zoho.DEFAULTS, {})
         self.grants = world.get(Grants)
         self.grants.settings = lambda name: int(self.capabilities[name])
         self.router = Router()

@@ -62,7 +62,7 @@ class CustomFields:
         self._fields.clear()
 
     def values(self, entity: str, given: Any) -> JsonObject:
-        """Api name to value of `[{customfield_id | index | api_name | label, value}]`; an unknown one is refused [I]."""
+        """Api name to value of `[{customfield_id | index | api_name | label, value}]`; an unknown one: refused [I]."""
         if given is None:
             return {}
         if not isinstance(given, list):

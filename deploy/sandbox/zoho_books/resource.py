@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -35,6 +35,8 @@ class Resource(ABC):
     sorts: Mapping[str, SortKey]
     default_sort: str
     texts: Mapping[str, Callable[[Record], str]]
+    # (filter of the list, index of the table, prefix of its keys)
+    indexed: tuple[tuple[str, str, str], ...]
 
     def __init__(self, office: Office) -> None:
         self.office = office
@@ -45,7 +47,8 @@ class Resource(ABC):
         office.modules[self.plural] = self
 
     def clear(self) -> None:
-        self.table = Table(self.plural, self.first_id, {"name": self.name_keys, "custom": _custom_keys})
+        indexes = {"name": self.name_keys, "email": self.email_keys, "custom": _custom_keys}
+        self.table = Table(self.plural, self.first_id, indexes)
 
     def forget_renderings(self) -> None:
         self.table.forget_renderings()
@@ -70,6 +73,10 @@ class Resource(ABC):
     @abstractmethod
     def name_keys(self, record: Record) -> Iterable[str]:
         """Under what its name is taken: trimmed, without regard to case."""
+
+    def email_keys(self, record: Record) -> Iterable[str]:
+        """Under what it is found by email."""
+        return ()
 
     @abstractmethod
     def cleaned(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
@@ -105,8 +112,8 @@ class Resource(ABC):
         query = request.query
         sorting = listing.sorting_of(query, self.list_sorts(), self.default_sort)
         applied = query.get("filter_by") or "Status.Active"
-        found = self._sorted(sorting, applied)
-        tests = listing.text_tests(query, self.texts) + self.list_tests(query)
+        found = self._sorted(sorting, applied, self.looked_up(query))
+        tests = listing.text_tests(query, self.texts) + self.list_tests(query) + self._lag_test()
         if tests:
             found = [record for record in found if all(test(record) for test in tests)]
         rows, context = listing.paged(query, found)
@@ -119,16 +126,31 @@ class Resource(ABC):
         context_shown = [page] if as_list else page
         return Answer.of({"code": 0, "message": "success", self.plural: shown, "page_context": context_shown})
 
-    def _sorted(self, sorting: listing.Sorting, applied: str) -> list[Record]:
+    def looked_up(self, query: Mapping[str, str]) -> list[Record] | None:
+        """The few records that an index gives for an exact filter; None when there is no such filter."""
+        for name, index, prefix in self.indexed:
+            if query.get(name):
+                return self.table.find(index, prefix + query[name].strip().casefold())
+        return None
+
+    def _sorted(self, sorting: listing.Sorting, applied: str, few: list[Record] | None) -> list[Record]:
         key = self.list_sorts()[sorting.column]
         status = STATUS_FILTERS.get(applied)
 
         def build() -> list[Record]:
-            held = self.table.records.values()
+            held = self.table.records.values() if few is None else few
             chosen = [record for record in held if status is None or record.data["status"] == status]
             return sorted(chosen, key=lambda record: (key(record), record.id), reverse=sorting.descending)
 
-        return self.table.view((sorting, status), build)
+        return build() if few is not None else self.table.view((sorting, status), build)
+
+    def _lag_test(self) -> list[Test]:
+        """A new record may show late in lists: a capability, for the vendors promise nothing here."""
+        lag_ms = self.office.capabilities["list_lag_ms"]
+        if not lag_ms:
+            return []
+        newest = now_ms() - timedelta(milliseconds=lag_ms)
+        return [lambda record: record.created_at <= newest]
 
     def _rendered(self, record: Record, kind: str, make: Callable[[Record], JsonObject]) -> orjson.Fragment:
         shown = record.rendered.get(kind)

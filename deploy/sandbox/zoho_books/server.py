@@ -26,6 +26,7 @@ CAPABILITIES: JsonObject = {
     "duplicate_contact_names": False,
     "skip_webhook_header": False,
     "page_context_as_list": False,
+    "list_lag_ms": 0,
 }
 # Professional plan's day, paid plan's concurrency [V].
 PUBLISHED = {"per_minute": 100, "per_day": 5000, "concurrent": 10}
@@ -139,6 +140,7 @@ class ZohoBooks(Vendor):
         return {
             "url": f"{base_url}/{self.name}/books/v3",
             "api_domain": f"{base_url}/{self.name}",
+            "org_id": ORG["organization_id"],
             "org": ORG,
             "scopes": list(SCOPES),
             "refresh_tokens": {"person": self.product.person_token, "integration": self.product.integration_token},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 from deploy.sandbox import jsonio
@@ -12,7 +13,7 @@ from deploy.sandbox.jsonio import BadJson, JsonObject
 from deploy.sandbox.limits import Verdict
 from deploy.sandbox.messages import Answer, Refusal, Request
 from deploy.sandbox.routing import Router
-from deploy.sandbox.store import Record, epoch_ms
+from deploy.sandbox.store import Record, epoch_ms, now_ms
 from deploy.sandbox.vendor import Vendor, World, sandbox_times
 from deploy.sandbox.webhooks import Change, Hook, Message
 from deploy.sandbox.zoho_fsm import errors, wire
@@ -29,6 +30,7 @@ CAPABILITIES: JsonObject = {
     "create_batch_size": {"Service_And_Parts": 100},
     "list_rows_with_times": ["Service_And_Parts"],
     "errors_in_data": False,
+    "list_lag_ms": 0,
 }
 # Standard edition's day [T].
 PUBLISHED = {"per_minute": 5000, "per_day": 25000, "concurrent": 15}
@@ -92,7 +94,7 @@ class ZohoFsm(Vendor):
             raise errors.invalid_module()
         held = request.caller.scopes if request.caller else frozenset()
         own = f"zohofsm.modules.{name.lower()}"
-        if not held & {"zohofsm.modules.all", own, f"{own}.all", f"{own}.{verb.lower()}"}:
+        if not held & {"zohofsm.modules.all", f"{own}.all", f"{own}.{verb.lower()}"}:
             raise errors.scope_mismatch()
         return records
 
@@ -115,6 +117,9 @@ class ZohoFsm(Vendor):
         return self._page(request, records, found)
 
     def _page(self, request: Request, records: Records, found: list[Record]) -> Answer:
+        if self.capabilities["list_lag_ms"]:  # a new record may show late in lists and search
+            newest = now_ms() - timedelta(milliseconds=self.capabilities["list_lag_ms"])
+            found = [record for record in found if record.created_at <= newest]
         page = _number(request, "page", 1)
         per_page = _number(request, "per_page", PER_PAGE_MAX)
         if per_page > PER_PAGE_MAX:
@@ -265,6 +270,7 @@ class ZohoFsm(Vendor):
         return {
             "url": f"{base_url}/{self.name}/fsm/v1",
             "api_domain": f"{base_url}/{self.name}",
+            "org_id": ORG["id"],
             "org": ORG,
             "scopes": list(self.product.all_scopes),
             "refresh_tokens": {"person": self.product.person_token, "integration": self.product.integration_token},

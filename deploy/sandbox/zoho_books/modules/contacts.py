@@ -58,6 +58,7 @@ class Contacts(Resource):
     created_message = "The contact has been created"
     updated_message = "Contact has been updated successfully"
     default_sort = "contact_name"
+    indexed = (("contact_name", "name", ""), ("email", "email", ""))
     texts: Mapping[str, Callable[[Record], str]] = {
         "contact_name": _data("contact_name"), "company_name": _data("company_name"), "email": _person("email"),
         "phone": _person("phone"), "first_name": _person("first_name"), "last_name": _person("last_name"),
@@ -86,6 +87,9 @@ class Contacts(Resource):
 
     def name_keys(self, record: Record) -> Iterable[str]:
         return (str(record.data.get("contact_name", "")).strip().casefold(),)
+
+    def email_keys(self, record: Record) -> Iterable[str]:
+        return (str(persons.primary_of(record.data).get("email") or "").strip().casefold(),)
 
     # Writing
 

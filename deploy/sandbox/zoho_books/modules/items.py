@@ -41,6 +41,7 @@ class Items(Resource):
     created_message = "The item has been added."
     updated_message = "Item details have been saved."
     default_sort = "name"
+    indexed = (("name", "name", "n"),)
     texts: Mapping[str, Callable[[Record], str]] = {
         "name": _data("name"), "description": _data("description"), "tax_id": _data("tax_id"),
         "tax_name": _data("tax_name"),
