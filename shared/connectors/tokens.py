@@ -29,7 +29,10 @@ CLAIM_S = 45.0
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A connection's grant as stored. `access` None: none was ever fetched. `claimed` tells that somebody refreshes."""
+    """A connection's grant as stored. `access` None: none was ever fetched.
+
+    `claimed` tells that somebody refreshes since `started_at` (the store's clock).
+    """
 
     centre: DataCentre
     client: Client
@@ -38,6 +41,7 @@ class Held:
     access: AccessToken | None
     version: int
     claimed: bool = False
+    started_at: datetime | None = None
 
 
 class GrantStore(Protocol):
