@@ -167,17 +167,21 @@ def _public_base() -> Path:
     return Path("/var/tmp") if os.access("/var/tmp", os.W_OK) else Path(tempfile.gettempdir())  # noqa: S108
 
 
-def public_folder(kind: str, key: str) -> Path:
-    """A folder that belongs to root and that any user can traverse; the same one for the same key.
+def public_folder(kind: str, origin: Path) -> Path:
+    """A folder of ours that any user can traverse, in place of `origin`; the same one for the same origin.
 
-    Errors: LocalStackError when somebody else made a thing of that name, for then its content cannot be trusted.
+    Those whose origin is gone are removed on the way. Errors: LocalStackError when somebody else made a thing of that
+    name, for then its content cannot be trusted.
     """
-    path = _public_base() / f"bothways-{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    sweep_public_folders(kind)
+    path = _public_base() / f"bothways-{kind}-{hashlib.sha256(os.fsencode(origin)).hexdigest()[:16]}"
     path.mkdir(mode=0o711, exist_ok=True)
     seen = path.lstat()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o022:
         raise LocalStackError(f"{path} was made by somebody else; remove it, then start again.")
     path.chmod(0o711)
+    (path / "origin").write_text(str(origin))
+    (path / "origin").chmod(0o600)
     return path
 
 

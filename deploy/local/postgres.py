@@ -81,10 +81,7 @@ class PostgresServer(EmbeddedServer):
             home.mkdir(mode=0o711, exist_ok=True)
             home.chmod(0o711)  # to be passed through, whatever the umask
             return home
-        folder.sweep_public_folders("data")
-        home = folder.public_folder("data", str(self.data_dir))
-        (home / "origin").write_text(str(self.data_dir))
-        (home / "origin").chmod(0o600)
+        home = folder.public_folder("data", self.data_dir)
         self.note = f"PostgreSQL runs as `{self._user.name}`, who cannot enter {self.data_dir}: its data is in {home}."
         log.info(self.note)
         return home
@@ -213,7 +210,7 @@ def _binaries(user: User | None) -> Path:
     )
     if user is None or folder.can_reach(user, *needed):
         return package / inside
-    home = folder.public_folder("bin", str(package))
+    home = folder.public_folder("bin", package)
     copy = home / package.name
     if not copy.exists() or copy.stat().st_mtime < package.stat().st_mtime:
         _copy_binaries(package, home)

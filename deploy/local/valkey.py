@@ -9,6 +9,8 @@ import signal
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from deploy.local import folder
 from deploy.local.process import Child, LocalStackError
@@ -70,7 +72,9 @@ class ValkeyServer(EmbeddedServer):
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
     def _answers(self) -> bool:
-        client = redis.Redis(host="127.0.0.1", port=self.port, password=self._password, socket_timeout=5)
+        client = redis.Redis(
+            host="127.0.0.1", port=self.port, password=self._password, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+        )
         try:
             return bool(client.ping())
         except redis.ConnectionError:  # not listening yet, or (BusyLoadingError) still reading its file

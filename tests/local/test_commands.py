@@ -76,4 +76,5 @@ def test_a_command_with_servers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     assert throwaway.run([sys.executable, "-c", CALLER]) == 0
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
     assert throwaway.run([sys.executable, "-c", "import sys; sys.exit(7)"]) == 7

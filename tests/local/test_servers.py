@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import redis
 
+from deploy.local import folder as folders
 from deploy.local.folder import free_port
 from deploy.local.postgres import SETTINGS, PostgresServer
 from deploy.local.process import LocalStackError, family, process_row, send_signal, wait_until
@@ -199,3 +200,38 @@ def test_signals_to_the_gone_are_no_error() -> None:
     done = subprocess.Popen(["true"])
     done.wait()
     assert not send_signal(done.pid, signal.SIGTERM)
+
+
+def test_what_lies_elsewhere_goes_when_its_origin_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_public_base", lambda: tmp_path)
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    elsewhere = folders.public_folder("data", origin)
+    assert folders.public_folder("data", origin) == elsewhere
+    origin.rmdir()
+    folders.sweep_public_folders("bin")
+    assert elsewhere.exists()
+    folders.sweep_public_folders("data")
+    assert not elsewhere.exists()
+
+
+def test_a_folder_that_others_can_write_to_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_public_base", lambda: tmp_path)
+    folders.public_folder("data", tmp_path).chmod(0o777)
+    with pytest.raises(LocalStackError, match="made by somebody else"):
+        folders.public_folder("data", tmp_path)
+
+
+def test_a_missing_wheel_is_a_sentence() -> None:
+    with pytest.raises(LocalStackError, match=r"The package some-wheel is not installed.* set DATABASE_URL"):
+        folders.wheel_folder("no_such_module", "some-wheel", "DATABASE_URL")
+
+
+def test_a_server_that_cannot_start_tells_why(folder: Path) -> None:
+    with ValkeyServer.start(folder, durable=False) as server:
+        put(server, "kept")
+    for file in server.append_only_dir.glob("*.manifest"):
+        file.write_text("nonsense\n")
+    with pytest.raises(LocalStackError, match=r"Valkey did not start: .*manifest"):
+        ValkeyServer.start(folder, durable=False)
+    assert not server.running

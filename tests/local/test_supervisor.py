@@ -19,7 +19,7 @@ def spec(program: str, **options: object) -> Spec:
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    made = Supervisor(tmp_path / "logs", backoff_first_s=0.1, backoff_most_s=0.4, steady_s=60)
+    made = Supervisor(tmp_path / "logs", backoff_first_s=0.05, backoff_most_s=0.2, steady_s=60)
     yield made
     made.hurry.set()
     made.stop([])
@@ -47,7 +47,7 @@ def test_one_that_dies_at_once_is_tried_ever_more_seldom(
     supervisor.watch()
     assert wait_until(lambda: process.starts >= 5, timeout_s=10)
     waits = [float(r.getMessage().split()[-2]) for r in caplog.records if "started again in" in r.getMessage()]
-    assert waits[:4] == pytest.approx([0.1, 0.2, 0.4, 0.4], rel=0.01)
+    assert waits[:4] == pytest.approx([0.05, 0.1, 0.2, 0.2], rel=0.01)
 
 
 def test_without_a_watch_the_dead_stay_dead_until_restarted(supervisor: Supervisor) -> None:
