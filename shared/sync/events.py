@@ -199,7 +199,7 @@ def shard_of(root_key: str, shards: int) -> int:
     """0 to shards - 1, the same in every process and release (`hash` is salted). Raises ValueError below one shard."""
     if shards < 1:
         raise ValueError("at least one shard")
-    return int.from_bytes(hashlib.blake2b(root_key.encode(), digest_size=8).digest()) % shards
+    return int.from_bytes(hashlib.blake2b(root_key.encode("utf-8", "surrogatepass"), digest_size=8).digest()) % shards
 
 
 def root_of(

@@ -33,6 +33,7 @@ class Code(StrEnum):
     OUTSIDE_MAPPING = "OUTSIDE_MAPPING"
     IN_DOUBT_UNRESOLVED = "IN_DOUBT_UNRESOLVED"
     CONNECTION_BROKEN = "CONNECTION_BROKEN"
+    SIGN_IN_REFUSED = "SIGN_IN_REFUSED"
     SCOPE_MISSING = "SCOPE_MISSING"
     CONFIG = "CONFIG"
     RATE_LIMITED = "RATE_LIMITED"
@@ -191,6 +192,11 @@ _ALL = (
     Reason(
         Code.CONNECTION_BROKEN,
         "The vendor no longer accepts this connection",
+        "Connect the organisation again; what waited goes on by itself.",
+    ),
+    Reason(
+        Code.SIGN_IN_REFUSED,
+        "The vendor refused the sign-in of this connection",
         "Connect the organisation again; what waited goes on by itself.",
     ),
     Reason(
