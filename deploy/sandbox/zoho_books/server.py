@@ -161,7 +161,8 @@ class ZohoBooks(Vendor):
         return Answer.of({"custom_fields": shown})
 
     def seed(self, given: JsonObject) -> dict[str, list[str]]:
-        return {name: [self.office.modules[name].seed(row) for row in rows] for name, rows in given.items()}
+        modules = [(name, self.office.modules[name]) for name in given]  # all known, or nothing is seeded
+        return {name: [module.seed(row) for row in given[name]] for name, module in modules}
 
     def state(self, module: str | None) -> JsonObject:
         wanted = [module] if module else list(self.office.modules)
