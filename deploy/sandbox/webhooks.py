@@ -10,13 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from urllib.parse import urlencode
 
-import httpx
-
 from deploy.sandbox.faults import FaultBook
 from deploy.sandbox.jsonio import JsonObject
+from deploy.sandbox.poster import Poster
 
 AT_ONCE = 8
-TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ class Dispatcher:
         self._ids = itertools.count(1)
         self._waiting: dict[tuple[str, str, str], deque[Job]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._client: httpx.AsyncClient | None = None
+        self._poster = Poster()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self.sources: list[Callable[[], list[Hook]]] = [lambda: self.hooks]
         self.hooks: list[Hook] = []
@@ -140,9 +138,7 @@ class Dispatcher:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._poster.aclose()
 
     def _queue(self, job: Job) -> None:
         hook, change = job[0], job[1]
@@ -178,15 +174,12 @@ class Dispatcher:
             await asyncio.sleep(hook.retry_delay_ms / 1000)
 
     async def _post(self, delivery: Delivery, body: bytes, headers: dict[str, str]) -> None:
-        if self._client is None:
-            limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-            self._client = httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits, trust_env=False)
         started = time.perf_counter()
         delivery.at = time.time() * 1000
         try:
-            response = await self._client.post(delivery.url, content=body, headers=headers)
-            delivery.status, delivery.accepted = response.status_code, response.is_success
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            delivery.status = await self._poster.post(delivery.url, body, headers)
+            delivery.accepted = 200 <= delivery.status < 300
+        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError, IndexError) as error:
             delivery.error = f"{type(error).__name__}: {error}"
         delivery.ms = (time.perf_counter() - started) * 1000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -150,8 +151,8 @@ def test_books_webhooks_made_by_api_fire_through_a_workflow(box: Box, receiver: 
     made = box.books("POST", "/settings/webhooks", given).json()["webhook"]
     assert "secret" not in made
     box.make_in_books("contacts", contact_name="before the workflow")
-    workflow = {"workflow_name": "W", "entity": "contact", "events": ["create", "edit"]}
-    workflow["actions"] = [{"action_type": "webhook", "action_id": made["webhook_id"]}]  # type: ignore[assignment]
+    action = {"action_type": "webhook", "action_id": made["webhook_id"]}
+    workflow = {"workflow_name": "W", "entity": "contact", "events": ["create", "edit"], "actions": [action]}
     made_flow = box.books("POST", "/settings/workflows", workflow).json()["workflow"]
     contact = box.make_in_books("contacts", contact_name="after it")
     box.make_in_books("items", name="other entity", rate=1)
@@ -175,3 +176,17 @@ def test_a_deleted_webhook_is_gone(box: Box) -> None:
     assert len(box.books("GET", "/settings/webhooks").json()["webhooks"]) == 1
     assert box.books("DELETE", f"/settings/webhooks/{made}").json()["code"] == 0
     assert box.books("GET", f"/settings/webhooks/{made}").status_code == 404
+
+
+def test_an_answer_that_is_no_http_is_noted(box: Box) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        box.control(FSM, "POST", "webhooks", {"url": f"http://127.0.0.1:{listener.getsockname()[1]}/hook?x=1"})
+        box.make("Companies", Company_Name="A")
+        connection, _ = listener.accept()
+        with connection:
+            head = connection.recv(65536)
+            assert head.startswith(b"POST /hook?x=1 HTTP/1.1\r\nHost: 127.0.0.1")
+            connection.sendall(b"nonsense\r\n\r\n")
+        (one,) = deliveries(box, FSM)
+    assert (one["accepted"], one["status"]) == (False, None)
+    assert one["error"]
