@@ -42,7 +42,8 @@ class Worker:
     def command(self) -> tuple[str, ...]:
         """What runs after `python -m`; docker-compose.yml must say the same, and a test compares them."""
         pool = ("-P", "threads", "--without-gossip", "--without-mingle", "-c", str(self.threads))
-        return (*CELERY, "worker", *pool, "-Q", ",".join(self.queues), "-n", f"{self.name}@%h")
+        # INFO, for that is the level at which a worker says that it is ready.
+        return (*CELERY, "worker", "-l", "INFO", *pool, "-Q", ",".join(self.queues), "-n", f"{self.name}@%h")
 
 
 DEFAULT_WORKERS = (

@@ -153,7 +153,7 @@ def test_command_line() -> None:
 def test_worker_command_is_the_one_that_was_measured() -> None:
     command = " ".join(Worker("one", ("a", "b"), threads=3).command())
     assert command == (
-        "celery -A workers.app worker -P threads --without-gossip --without-mingle -c 3 -Q a,b -n one@%h"
+        "celery -A workers.app worker -l INFO -P threads --without-gossip --without-mingle -c 3 -Q a,b -n one@%h"
     )
 
 
