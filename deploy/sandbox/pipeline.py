@@ -12,6 +12,8 @@ from deploy.sandbox.faults import Fault
 from deploy.sandbox.messages import Answer, Refusal, Request
 from deploy.sandbox.vendor import Vendor
 
+ALONE_MS = 5
+
 
 class ReplyLost(Exception):
     """The connection is to be cut without an answer."""
@@ -64,10 +66,9 @@ async def serve(vendor: Vendor, request: Request) -> Answer:
 
 
 async def _answer(vendor: Vendor, request: Request, strike: _Strike) -> Answer:
-    if strike.before_ms:
-        await asyncio.sleep(strike.before_ms / 1000)
     try:
         if strike.before:
+            await _wait(strike.before_ms)
             answer = _spoilt(vendor, request, strike.before)
         else:
             vendor.identify(request)
@@ -76,8 +77,6 @@ async def _answer(vendor: Vendor, request: Request, strike: _Strike) -> Answer:
         answer = refusal.answer
     if strike.after:
         answer = _spoilt(vendor, request, strike.after, answer)
-    if strike.after_ms:
-        await asyncio.sleep(strike.after_ms / 1000)
     answer.headers.setdefault("x-request-id", request.request_id)
     return answer
 
@@ -89,15 +88,27 @@ async def _limited(vendor: Vendor, request: Request, strike: _Strike) -> Answer:
         answer = vendor.over_limit(verdict.exceeded)
     else:
         try:
-            if vendor.limits.settings.get("concurrent"):
-                await asyncio.sleep(0.005)  # a call takes some time, else no two are ever inside at once
-            answer = vendor.handle(request)
-        except Refusal as refusal:
-            answer = refusal.answer
+            answer = await _slowly(vendor, request, strike)
         finally:
             vendor.limits.leave(key)
     answer.headers.update(vendor.limit_headers(verdict))
     return answer
+
+
+async def _slowly(vendor: Vendor, request: Request, strike: _Strike) -> Answer:
+    """Slow calls count among those at once. With that limit on a call takes some time, else no two ever meet."""
+    await _wait(strike.before_ms or (ALONE_MS if vendor.limits.settings.get("concurrent") else 0))
+    try:
+        answer = vendor.handle(request)
+    except Refusal as refusal:
+        answer = refusal.answer
+    await _wait(strike.after_ms)
+    return answer
+
+
+async def _wait(ms: int) -> None:
+    if ms:
+        await asyncio.sleep(ms / 1000)
 
 
 def _spoilt(vendor: Vendor, request: Request, fault: Fault, answer: Answer | None = None) -> Answer:

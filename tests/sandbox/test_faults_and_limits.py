@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox.support import ACCOUNTS, BOOKS, FSM, Box
+from tests.sandbox.support import ACCOUNTS, BOOKS, FSM, Box, wait_until
 
 pytestmark = pytest.mark.rule("OP-3", "OP-4")
 
@@ -177,6 +177,18 @@ def test_too_many_at_once(box: Box) -> None:
         answers = list(pool.map(lambda _: box.books("GET", "/contacts"), range(8)))
     assert {one.json()["code"] for one in answers} == {0, 1070}
     assert box.books("GET", "/contacts").status_code == 200  # one alone goes through
+
+
+def test_slow_calls_count_among_those_at_once(box: Box) -> None:
+    limits(box, FSM, concurrent=1)
+    box.token(FSM)
+    fault(box, FSM, kind="latency", ms=150, match={"path": "Companies"})
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(box.fsm, "GET", "/Companies")
+        wait_until(lambda: not box.control(FSM, "GET", "faults")["faults"])
+        assert box.fsm("GET", "/Contacts").status_code == 429
+        assert slow.result().status_code == 204
+    assert box.fsm("GET", "/Contacts").status_code == 204
 
 
 def test_the_published_limits(box: Box) -> None:
