@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     key_file: Path | None = None
     """Key ring that encrypts tokens at rest: {"current": id, "keys": {id: base64 of 32 bytes}}."""
     sandbox_url: str | None = None
-    """Base address of the sandbox vendors. When set, data centre `sandbox` may be connected; never set it in production."""
+    """Base address of the sandbox vendors: allows the data centre `sandbox`. Never set it in production."""
 
     # Times (reliability section 4). All of them are multiplied by `time_scale`, which tests lower.
     time_scale: float = Field(default=1.0, gt=0, le=1.0)

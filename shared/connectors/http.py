@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
-CALL_S = 30.0
 TIMEOUT = httpx.Timeout(connect=5.0, read=25.0, write=25.0, pool=5.0)
-_LEAST_S = 1.0
+_LEAST_SHARE = 0.05
+"""Of a call's time: with less left, nothing is sent any more."""
 _MOST_BODY_BYTES = 64_000_000
 
 # Raised before a byte of the request was on the wire.
@@ -57,7 +57,7 @@ class VendorHttp:
         call_class: CallClass = CallClass.RUN,
         limit_wait_s: float = 10.0,
         org_query: Sequence[tuple[str, str]] = (),
-        call_s: float = CALL_S,
+        call_s: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._base_url = base_url
@@ -69,6 +69,7 @@ class VendorHttp:
         self._limit_wait_s = limit_wait_s
         self._org_query = tuple(org_query)
         self._call_s = call_s
+        self._least_s = call_s * _LEAST_SHARE
         self._client = httpx.Client(
             transport=transport or DeadlineTransport(), timeout=TIMEOUT, follow_redirects=False, trust_env=False
         )
@@ -132,8 +133,8 @@ class VendorHttp:
         ends_at: float,
     ) -> Answer:
         left = ends_at - time.monotonic()
-        self._limiter.acquire(self._class, wait_s=max(0.0, min(self._limit_wait_s, left - _LEAST_S)))
-        if ends_at - time.monotonic() < _LEAST_S:
+        self._limiter.acquire(self._class, wait_s=max(0.0, min(self._limit_wait_s, left - self._least_s)))
+        if ends_at - time.monotonic() < self._least_s:
             raise RetryableError(f"The call to {self._rules.vendor} was not sent: signing in took its time.")
         filled = self._headers(content, headers, token)
         request = self._client.build_request(method, url, content=content, headers=filled)

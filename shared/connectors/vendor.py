@@ -51,7 +51,8 @@ class Link:
     """What a connector is opened with: one connection of one org.
 
     `api_domain` has been checked against the list of data centres. `settings` are the connector's own (see each
-    vendor's settings.py), unknown keys are ignored. `limit_wait_s` is how long a call may wait for the budget.
+    vendor's settings.py), unknown keys are ignored. `limit_wait_s` is how long a call may wait for the budget, `call_s`
+    bounds the whole call, waiting and signing in included.
     """
 
     org_external_id: str
@@ -62,6 +63,7 @@ class Link:
     settings: Mapping[str, object] = field(default_factory=dict)
     call_class: CallClass = CallClass.RUN
     limit_wait_s: float = 10.0
+    call_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ def _http(link: Link, org_query: Sequence[tuple[str, str]]) -> VendorHttp:
         auth_scheme="Zoho-oauthtoken",
         call_class=link.call_class,
         limit_wait_s=link.limit_wait_s,
+        call_s=link.call_s,
         org_query=org_query,
     )
 

@@ -48,6 +48,7 @@ class FsmConnector:
             auth_scheme="Zoho-oauthtoken",
             call_class=link.call_class,
             limit_wait_s=link.limit_wait_s,
+            call_s=link.call_s,
         )
 
     def with_class(self, cls: CallClass) -> Self:

@@ -1,0 +1,28 @@
+"""Every table, imported so that the metadata is whole."""
+
+from shared.db.models.integrations import Installation, Integration, LeaseLog, OpenBatch, OrgLease, Watermark
+from shared.db.models.orgs import Connection, Org, PendingSignIn, Workspace
+from shared.db.models.records import Binding, Due, Intent
+from shared.db.models.runs import EventDone, Listing, Outcome, Run, RunCount, Staged
+
+__all__ = [
+    "Binding",
+    "Connection",
+    "Due",
+    "EventDone",
+    "Installation",
+    "Integration",
+    "Intent",
+    "LeaseLog",
+    "Listing",
+    "OpenBatch",
+    "Org",
+    "OrgLease",
+    "Outcome",
+    "PendingSignIn",
+    "Run",
+    "RunCount",
+    "Staged",
+    "Watermark",
+    "Workspace",
+]

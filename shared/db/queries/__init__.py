@@ -1,0 +1,1 @@
+"""Read models: one file per log view. They write nothing."""

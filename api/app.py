@@ -1,0 +1,61 @@
+"""create_app(): lifespan, routers, and how errors look at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from api import webhooks
+from api.ports import open_doors
+from api.routes import health, integrations, runs
+from shared.errors import BothwaysError, ConfigError, NotFound, OrgHeld, Refused, RetryableError, Unavailable
+from shared.settings import Settings, load_settings
+
+_STATUS: tuple[tuple[type[BothwaysError], int], ...] = (
+    (NotFound, 404),
+    (OrgHeld, 409),
+    (Refused, 409),
+    (Unavailable, 503),
+    (RetryableError, 503),
+    (ConfigError, 422),
+)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    chosen = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.doors = open_doors(chosen)
+        yield
+        app.state.doors.close()
+
+    app = FastAPI(
+        title="Bothways",
+        description="Two-way record sync: integrations, syncs and their outcomes.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    app.include_router(health.router)
+    app.include_router(integrations.router, prefix="/api/v1")
+    app.include_router(runs.router, prefix="/api/v1")
+    app.router.routes.append(webhooks.route)
+    app.add_exception_handler(BothwaysError, _known_trouble)
+    app.add_exception_handler(Exception, _mistake)
+    return app
+
+
+async def _known_trouble(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, BothwaysError):
+        return await _mistake(_request, error)
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 400)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
+    return JSONResponse({"code": error.code, "message": str(error)}, status_code=status, headers=headers)
+
+
+async def _mistake(_request: Request, _error: Exception) -> JSONResponse:
+    """A mistake of ours: the log has it, the caller gets a sentence."""
+    return JSONResponse({"code": "INTERNAL", "message": "An internal error occurred; the log has it."}, status_code=500)

@@ -1,0 +1,52 @@
+"""What the doors hold for their life: database, Redis, services. Made once by `open_doors`, closed by the door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.bus import Bus, make_redis
+from shared.db.session import Database, make_engine
+from shared.services.connections import ConnectionService
+from shared.services.events import EventService
+from shared.services.integrations import IntegrationService
+from shared.services.runs import RunService
+from shared.services.workspaces import default_workspace
+from shared.settings import Settings
+from shared.vault import load_vault
+from shared.wake import CeleryWake, make_sender
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    settings: Settings
+    db: Database
+    bus: Bus
+    connections: ConnectionService
+    integrations: IntegrationService
+    runs: RunService
+    events: EventService
+
+    def workspace(self) -> int:
+        return default_workspace(self.db)
+
+    def close(self) -> None:
+        self.db.close()
+        self.bus.redis.close()
+
+
+def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
+    """Opens no socket yet: a server that is away shows at the first call, as Unavailable."""
+    database = Database(make_engine(settings, threads=threads))
+    client = make_redis(settings)
+    bus = Bus(client, settings, worker="door")
+    wake = CeleryWake(make_sender(settings))
+    connections = ConnectionService(database, load_vault(settings.key_file), settings, client)
+    return Doors(
+        settings=settings,
+        db=database,
+        bus=bus,
+        connections=connections,
+        integrations=IntegrationService(database),
+        runs=RunService(database, wake),
+        events=EventService(database, bus, wake, connections, settings),
+    )

@@ -1,0 +1,49 @@
+"""Syncs and their outcomes over REST (LG-1 to LG-3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from api.deps import TheDoors, TheWorkspace
+from shared.services.runs import RunView
+from shared.sync.model import OutcomeKind
+
+router = APIRouter(prefix="/runs", tags=["syncs"])
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.get("", summary="Sync Overview")
+def list_runs(
+    doors: TheDoors, workspace: TheWorkspace, integration_id: int | None = None, limit: Limit = 50
+) -> list[dict[str, Any]]:
+    return [dict(row) for row in doors.runs.recent(workspace, integration_id, limit)]
+
+
+@router.get("/{sync_id}", summary="One sync with its counts and progress")
+def get_run(doors: TheDoors, workspace: TheWorkspace, sync_id: int) -> RunView:
+    return doors.runs.get(workspace, sync_id)
+
+
+@router.get("/{sync_id}/outcomes", summary="Sync details, a page at a time")
+def list_outcomes(
+    doors: TheDoors,
+    workspace: TheWorkspace,
+    sync_id: int,
+    outcome: OutcomeKind | None = None,
+    after_id: Annotated[int, Query(ge=0)] = 0,
+    limit: Limit = 200,
+) -> list[dict[str, Any]]:
+    return doors.runs.outcomes(workspace, sync_id, outcome=outcome, after_id=after_id, limit=limit)
+
+
+@router.get("/{sync_id}/failures.csv", summary="Failed records with their reasons", response_class=Response)
+def failures_csv(doors: TheDoors, workspace: TheWorkspace, sync_id: int) -> Response:
+    return Response(
+        doors.runs.failures_csv(workspace, sync_id),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="FailureLogs-{sync_id}.csv"'},
+    )

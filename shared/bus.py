@@ -1,0 +1,398 @@
+"""Change events on Redis: streams as lanes, one drainer per lane, coalesced per record, kept until their outcome.
+
+A lane is (integration, class, shard). People and webhooks have lanes of their own (`live`), so that they never stand
+behind a backlog (`bulk`). Entries leave a lane only after their outcome is committed in Postgres (P1). Redis is never
+the only copy of a decision: losing it loses wake-ups and makes every integration due at once (P2).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+from redis.retry import Retry
+
+from shared.errors import ConfigError, Unavailable
+from shared.settings import Settings
+
+GROUP = "bothways"
+PREFIX = "bw:"
+RESULTS = PREFIX + "results"
+LANES = PREFIX + "lanes"
+MARKER = PREFIX + "marker"
+LIVE, BULK = "live", "bulk"
+
+# The woken flag is set by whoever finds it unset: that one wakes a drainer. It lasts a minute at most, so a lost
+# wake-up delays a lane until the sweep and never stops it.
+_ADD = """
+local woken = {}
+for i = 1, #KEYS do
+  redis.call('XADD', KEYS[i], '*', 'e', ARGV[i])
+  redis.call('SADD', 'bw:lanes', KEYS[i])
+  if redis.call('SET', KEYS[i] .. ':woken', '1', 'NX', 'PX', 60000) then woken[#woken + 1] = KEYS[i] end
+end
+return woken
+"""
+_ACK = """
+for i = 1, #ARGV do
+  redis.call('XACK', KEYS[1], 'bothways', ARGV[i])
+  redis.call('XDEL', KEYS[1], ARGV[i])
+  redis.call('HDEL', KEYS[1] .. ':tries', ARGV[i])
+  redis.call('SREM', KEYS[1] .. ':settling', ARGV[i])
+end
+return #ARGV
+"""
+# Hands a batch over to the result stream: its entries are no longer the drainer's to claim, and its root locks
+# belong to the results until they are committed.
+_SETTLE = """
+local owner, ttl, payload, nroots = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+for i = 1, nroots do
+  if redis.call('GET', KEYS[2 + i]) == owner then redis.call('SET', KEYS[2 + i], 'results:' .. owner, 'PX', ttl) end
+end
+for i = 5, #ARGV do redis.call('SADD', KEYS[1] .. ':settling', ARGV[i]) end
+redis.call('XADD', KEYS[2], '*', 'r', payload)
+if redis.call('SET', KEYS[2] .. ':woken', '1', 'NX', 'PX', 60000) then return 1 end
+return 0
+"""
+# A root lock of a worker that no longer beats is broken at once; what it did is looked up by its intents.
+_LOCK_ROOTS = """
+local got = {}
+for i = 1, #KEYS do
+  local owner = redis.call('GET', KEYS[i])
+  local mine = not owner or owner == ARGV[1]
+  if owner and not mine and string.sub(owner, 1, 8) ~= 'results:' then
+    local worker = string.match(owner, '^([^/]+)/')
+    if worker and redis.call('EXISTS', 'bw:worker:' .. worker) == 0 then mine = true end
+  end
+  if mine then redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2]); got[i] = 1 else got[i] = 0 end
+end
+return got
+"""
+_UNLOCK_ROOTS = """
+for i = 1, #KEYS do
+  local owner = redis.call('GET', KEYS[i])
+  if owner == ARGV[1] or owner == 'results:' .. ARGV[1] then redis.call('DEL', KEYS[i]) end
+end
+return 1
+"""
+# Finding one's own id counts as got: the reply of an earlier try may have been lost.
+_LOCK_LANE = """
+local owner = redis.call('GET', KEYS[1])
+local free = not owner or owner == ARGV[1]
+if owner and not free then
+  local worker = string.match(owner, '^([^/]+)/')
+  if worker and redis.call('EXISTS', 'bw:worker:' .. worker) == 0 then free = true end
+end
+if free then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  return 1
+end
+redis.call('SET', KEYS[1] .. ':knocked', '1', 'PX', 60000)
+return 0
+"""
+# Whoever found the lane locked knocked: the drainer that leaves must look once more, or that wake-up would be lost.
+_UNLOCK_LANE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return redis.call('DEL', KEYS[1] .. ':knocked')
+"""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Lane:
+    integration_id: int
+    cls: str
+    shard: int
+
+    @property
+    def key(self) -> str:
+        return f"{PREFIX}lane:{self.integration_id}:{self.cls}:{self.shard}"
+
+    def __str__(self) -> str:
+        return f"{self.integration_id}:{self.cls}:{self.shard}"
+
+    @classmethod
+    def parse(cls, name: str) -> Lane:
+        """From "7:live:3" or the lane's key. Raises ValueError on anything else."""
+        integration, kind, shard = name.removeprefix(PREFIX + "lane:").split(":")
+        if kind not in (LIVE, BULK):
+            raise ValueError("not a lane")
+        return cls(int(integration), kind, int(shard))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as it lies on a lane; `tries` counts how often its work began without an end (P8)."""
+
+    id: str
+    payload: str
+    tries: int
+
+
+def make_redis(settings: Settings) -> redis.Redis:
+    """No hidden retries: a repeated XADD would double an event (reliability section 5)."""
+    if settings.redis_url is None:
+        raise ConfigError("REDIS_URL is not set.", code="NO_REDIS_URL")
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        socket_timeout=5,
+        socket_connect_timeout=3,
+        health_check_interval=10,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turns a Redis that cannot be reached, or refuses (full, loading), into Unavailable."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise Unavailable("Redis cannot be reached, or refuses writes; try again in a few seconds.") from error
+
+
+class Bus:
+    def __init__(self, client: redis.Redis, settings: Settings, worker: str) -> None:
+        """`worker` is unique to this process and start; locks and claims carry it."""
+        # Any: redis-py types each answer as a union of bytes, text and awaitables, whatever the client decodes to.
+        self.redis: Any = client
+        self.worker = worker
+        self._settings = settings
+        self._root_ttl_ms = int(settings.scaled(settings.lease_ttl_s) * 1000)
+        self._add = client.register_script(_ADD)
+        self._ack = client.register_script(_ACK)
+        self._settle = client.register_script(_SETTLE)
+        self._lock_roots = client.register_script(_LOCK_ROOTS)
+        self._unlock_roots = client.register_script(_UNLOCK_ROOTS)
+        self._lock_lane = client.register_script(_LOCK_LANE)
+        self._unlock_lane = client.register_script(_UNLOCK_LANE)
+
+    # Events in
+
+    def add(self, items: Sequence[tuple[Lane, str]]) -> list[Lane]:
+        """Puts envelopes on their lanes, in order; returns the lanes whose drainer must be woken."""
+        woken: list[Lane] = []
+        with redis_errors():
+            for start in range(0, len(items), 500):
+                chunk = items[start : start + 500]
+                keys = [lane.key for lane, _ in chunk]
+                woken += [Lane.parse(key) for key in self._add(keys=keys, args=[payload for _, payload in chunk])]
+        return woken
+
+    def length(self, lanes: Iterable[Lane]) -> int:
+        with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+            for lane in lanes:
+                pipe.xlen(lane.key)
+            return sum(pipe.execute())
+
+    # Draining
+
+    def new_token(self) -> str:
+        return f"{self.worker}/{uuid.uuid4().hex[:12]}"
+
+    def lock_lane(self, lane: Lane, token: str, ttl_s: float) -> bool:
+        with redis_errors():
+            return bool(self._lock_lane(keys=[f"{lane.key}:drainer"], args=[token, int(ttl_s * 1000)]))
+
+    def unlock_lane(self, lane: Lane, token: str) -> bool:
+        """True: somebody came meanwhile and found it locked, so it must be woken again."""
+        with redis_errors():
+            return bool(self._unlock_lane(keys=[f"{lane.key}:drainer"], args=[token]))
+
+    def clear_woken(self, lane: Lane) -> None:
+        """Called before the last look at an empty lane, so that an event added after it wakes again."""
+        with redis_errors():
+            self.redis.delete(f"{lane.key}:woken")
+
+    def pause(self, lane: Lane, seconds: float) -> None:
+        with redis_errors():
+            self.redis.set(f"{lane.key}:paused", "1", px=max(1, int(seconds * 1000)))
+
+    def paused(self, lane: Lane) -> bool:
+        with redis_errors():
+            return bool(self.redis.exists(f"{lane.key}:paused"))
+
+    def ensure_group(self, stream: str) -> None:
+        with redis_errors():
+            try:
+                self.redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+    def claim_orphans(self, lane: Lane) -> list[Entry]:
+        """Entries that an earlier drainer of this lane took and did not finish. The lane's lock must be held.
+
+        What lies on the result stream is not an orphan: it is settled there.
+        """
+        found: list[str] = []
+        with redis_errors():
+            cursor = "0-0"
+            while True:
+                cursor, ids = self._autoclaim(lane.key, cursor)
+                found += ids
+                if cursor == "0-0":
+                    break
+            if not found:
+                return []
+            settling = self.redis.smismember(f"{lane.key}:settling", found)
+            orphans = [entry for entry, busy in zip(found, settling, strict=True) if not busy]
+            return self._load(lane, orphans)
+
+    def _autoclaim(self, stream: str, cursor: str) -> tuple[str, list[str]]:
+        # JUSTID: the delivery counter is not touched, tries are counted by us.
+        reply = self.redis.execute_command("XAUTOCLAIM", stream, GROUP, self.worker, 0, cursor, "COUNT", 500, "JUSTID")
+        return reply[0], list(reply[1])
+
+    def _load(self, lane: Lane, ids: Sequence[str]) -> list[Entry]:
+        if not ids:
+            return []
+        with self.redis.pipeline(transaction=False) as pipe:
+            for entry in ids:
+                pipe.xrange(lane.key, entry, entry)
+            bodies = pipe.execute()
+        tries = self.redis.hmget(f"{lane.key}:tries", list(ids))
+        return [
+            Entry(entry, rows[0][1]["e"], int(count or 0))
+            for entry, rows, count in zip(ids, bodies, tries, strict=True)
+            if rows
+        ]
+
+    def read_new(self, lane: Lane, count: int, block_ms: int | None = None) -> list[Entry]:
+        """New entries, taken for this worker; waits up to `block_ms` (None: not at all)."""
+        with redis_errors():
+            reply = self.redis.xreadgroup(GROUP, self.worker, {lane.key: ">"}, count=count, block=block_ms)
+        return [Entry(entry, body["e"], 0) for _, rows in reply or [] for entry, body in rows]
+
+    def begin(self, lane: Lane, entries: Sequence[Entry]) -> None:
+        """Counts a try before the work starts (P8)."""
+        with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+            for entry in entries:
+                pipe.hincrby(f"{lane.key}:tries", entry.id, 1)
+            pipe.execute()
+
+    def give_back(self, lane: Lane, entries: Sequence[Entry]) -> None:
+        """The work did not fail, it only has to wait: the try does not count."""
+        if not entries:
+            return
+        with redis_errors():
+            self.redis.hdel(f"{lane.key}:tries", *[entry.id for entry in entries])
+
+    def ack(self, lane: Lane, ids: Sequence[str]) -> None:
+        with redis_errors():
+            for start in range(0, len(ids), 1000):
+                self._ack(keys=[lane.key], args=list(ids[start : start + 1000]))
+
+    def quiet_for(self, records: Sequence[str]) -> list[float]:
+        """Seconds until each record may be worked on again (0: now)."""
+        if not records:
+            return []
+        with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+            for record in records:
+                pipe.pttl(f"{PREFIX}worked:{record}")
+            return [max(0, left) / 1000 for left in pipe.execute()]
+
+    def note_worked(self, records: Sequence[str], seconds: float) -> None:
+        if not records:
+            return
+        with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+            for record in records:
+                pipe.set(f"{PREFIX}worked:{record}", "1", px=max(1, int(seconds * 1000)))
+            pipe.execute()
+
+    def forget_lane(self, lane: Lane) -> None:
+        with redis_errors(), self.redis.pipeline(transaction=True) as pipe:
+            pipe.delete(lane.key, f"{lane.key}:woken", f"{lane.key}:tries", f"{lane.key}:settling")
+            pipe.srem(LANES, lane.key)
+            pipe.execute()
+
+    # Root locks
+
+    def lock_roots(self, roots: Sequence[str], token: str) -> list[bool]:
+        """One answer per root, in order. Held from the read to the committed outcome."""
+        if not roots:
+            return []
+        with redis_errors():
+            got = self._lock_roots(keys=[PREFIX + "root:" + r for r in roots], args=[token, self._root_ttl_ms])
+        return [bool(one) for one in got]
+
+    def unlock_roots(self, roots: Sequence[str], token: str) -> None:
+        if roots:
+            with redis_errors():
+                self._unlock_roots(keys=[PREFIX + "root:" + r for r in roots], args=[token])
+
+    # Results
+
+    def settle(self, lane: Lane, ids: Sequence[str], roots: Sequence[str], token: str, payload: str) -> bool:
+        """Puts a batch of outcomes on the result stream; True: the result task must be woken."""
+        keys = [lane.key, RESULTS, *(PREFIX + "root:" + r for r in roots)]
+        with redis_errors():
+            return bool(self._settle(keys=keys, args=[token, self._root_ttl_ms * 5, payload, len(roots), *ids]))
+
+    def read_results(self, count: int) -> list[tuple[str, str]]:
+        """(entry id, payload) not taken yet, then what a dead worker took and did not finish."""
+        with redis_errors():
+            reply = self.redis.xreadgroup(GROUP, self.worker, {RESULTS: ">"}, count=count)
+            fresh = [(entry, body["r"]) for _, rows in reply or [] for entry, body in rows]
+            return fresh or self._stale_results(count)
+
+    def _stale_results(self, count: int) -> list[tuple[str, str]]:
+        dead = [c["name"] for c in self.redis.xinfo_consumers(RESULTS) if c["pending"] and not self.alive(c["name"])]
+        for name in dead:
+            pending = self.redis.xpending_range(RESULTS, GROUP, "-", "+", count, consumername=name)
+            ids = [row["message_id"] for row in pending]
+            rows = self.redis.xclaim(RESULTS, GROUP, self.worker, 0, ids) if ids else []
+            if rows:
+                return [(entry, body["r"]) for entry, body in rows]
+        return []
+
+    def retry_results(self, count: int) -> list[tuple[str, str]]:
+        """What this worker took and could not commit (Postgres was away)."""
+        with redis_errors():
+            reply = self.redis.xreadgroup(GROUP, self.worker, {RESULTS: "0"}, count=count)
+        return [(entry, body["r"]) for _, rows in reply or [] for entry, body in rows if body]
+
+    def drop_result(self, entry: str) -> None:
+        with redis_errors(), self.redis.pipeline(transaction=True) as pipe:
+            pipe.xack(RESULTS, GROUP, entry)
+            pipe.xdel(RESULTS, entry)
+            pipe.execute()
+
+    def unsettle(self, lane: Lane, ids: Sequence[str]) -> None:
+        """The results were refused (lease lost): the events are orphans again and will be looked at afresh."""
+        if ids:
+            with redis_errors():
+                self.redis.srem(f"{lane.key}:settling", *ids)
+
+    # Life
+
+    def beat(self) -> None:
+        with redis_errors():
+            gone_ms = int(self._settings.scaled(self._settings.worker_gone_s) * 1000)
+            self.redis.set(f"{PREFIX}worker:{self.worker}", "1", px=gone_ms)
+
+    def alive(self, worker: str) -> bool:
+        return bool(self.redis.exists(f"{PREFIX}worker:{worker}"))
+
+    def idle_lanes(self) -> list[Lane]:
+        """Lanes that have entries and no live drainer: the sweep wakes them. Empty lanes leave the set."""
+        idle: list[Lane] = []
+        with redis_errors():
+            for key in self.redis.smembers(LANES):
+                if self.redis.xlen(key) == 0:
+                    continue
+                owner = self.redis.get(f"{key}:drainer")
+                if (owner is None or not self.alive(owner.split("/")[0])) and not self.redis.exists(f"{key}:paused"):
+                    idle.append(Lane.parse(key))
+        return idle
+
+    def results_waiting(self) -> bool:
+        with redis_errors():
+            return bool(self.redis.xlen(RESULTS))

@@ -1,0 +1,110 @@
+"""Integrations, their watermarks and their leases."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Sequence, UniqueConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.db.base import Base, identity_key
+
+FENCE_SEQUENCE = Sequence("fence_seq", metadata=Base.metadata)
+"""Every taking of a lease draws a higher number; after a restore of the database it jumps (reliability section 3)."""
+
+
+class Integration(Base):
+    """Two orgs kept in step. `mapping` is {pair: [field pairs]}; a pair that is missing uses the defaults."""
+
+    __tablename__ = "integration"
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "kind", "left_org_id", "right_org_id"),
+        CheckConstraint("state IN ('draft', 'enabled', 'paused', 'disabled')", name="state"),
+        CheckConstraint("policy IN ('overwrite', 'clone', 'skip')", name="policy"),
+        CheckConstraint("left_org_id <> right_org_id", name="two_orgs"),
+    )
+
+    id: Mapped[int] = identity_key()
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    kind: Mapped[str]
+    name: Mapped[str]
+    left_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"))
+    right_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"), index=True)
+    state: Mapped[str] = mapped_column(default="draft")
+    sync_type: Mapped[str] = mapped_column(default="I")
+    policy: Mapped[str] = mapped_column(default="overwrite")
+    mapping: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    fetched_at: Mapped[datetime | None]
+    schedule_on: Mapped[bool] = mapped_column(default=True)
+    schedule_interval_s: Mapped[int] = mapped_column(default=10_800)
+    next_run_at: Mapped[datetime | None] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+
+class Watermark(Base):
+    """`read_from`: the start of the last successful run; the next one reads from there, minus the overlap (TR-5)."""
+
+    __tablename__ = "watermark"
+
+    integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"), primary_key=True)
+    pair: Mapped[str] = mapped_column(primary_key=True)
+    side: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    read_from: Mapped[datetime]
+    run_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class OrgLease(Base):
+    """Who holds an org (LK-1). One row per org; times are of Postgres' clock only (reliability section 4)."""
+
+    __tablename__ = "org_lease"
+    __table_args__ = (CheckConstraint("kind IN ('run', 'webhook', 'import')", name="kind"),)
+
+    org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id", ondelete="CASCADE"), primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    holder: Mapped[str | None]
+    kind: Mapped[str | None]
+    integration_id: Mapped[int | None] = mapped_column(BigInteger)
+    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    taken_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    wanted_by: Mapped[str | None]
+    wanted_at: Mapped[datetime | None]
+
+
+class LeaseLog(Base):
+    """Every lease that ever was, for people and for the auditor (P4)."""
+
+    __tablename__ = "lease_log"
+
+    org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id", ondelete="CASCADE"), primary_key=True)
+    fence: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    holder: Mapped[str]
+    kind: Mapped[str]
+    taken_at: Mapped[datetime]
+    released_at: Mapped[datetime | None]
+
+
+class OpenBatch(Base):
+    """A batch that a drainer works on under a webhook lease: while one is open, the lease is not handed over."""
+
+    __tablename__ = "open_batch"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
+    fence: Mapped[int] = mapped_column(BigInteger, index=True)
+    lane: Mapped[str]
+    until: Mapped[datetime]
+
+
+class Installation(Base):
+    """One row: what must agree with Redis. `redis_marker` is lost when Redis loses its data (P2)."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    redis_marker: Mapped[str | None]

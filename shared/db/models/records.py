@@ -1,0 +1,110 @@
+"""What is known of records: bindings, intents, and what is due later."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.db.base import Base, identity_key
+
+
+class Binding(Base):
+    """Two records that are the same (DU-1): unique both ways, of the two orgs, not of a token.
+
+    `base` is {field pair key: [left value, right value]} as last agreed, empty when Fetch bound them. `*_written` is
+    the modified time that our last write there produced; `unread` names sides whose base is what we sent, not yet
+    read back (FM-10). `*_hash` and `*_modified` are those of the list row, so that a poll can drop it. `version`
+    grows with each commit: an older plan never overwrites a newer one (P5).
+    """
+
+    __tablename__ = "binding"
+    __table_args__ = (
+        UniqueConstraint("left_org_id", "right_org_id", "pair", "left_id"),
+        UniqueConstraint("left_org_id", "right_org_id", "pair", "right_id"),
+        CheckConstraint("state IN ('live', 'left_deleted', 'right_deleted')", name="state"),
+    )
+
+    id: Mapped[int] = identity_key()
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    left_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"))
+    right_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"))
+    pair: Mapped[str]
+    left_id: Mapped[str]
+    right_id: Mapped[str]
+    base: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    state: Mapped[str] = mapped_column(default="live")
+    left_written: Mapped[datetime | None]
+    right_written: Mapped[datetime | None]
+    unread: Mapped[list[Any]] = mapped_column(default=list)
+    left_hash: Mapped[str | None]
+    right_hash: Mapped[str | None]
+    left_modified: Mapped[datetime | None]
+    right_modified: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
+    fence: Mapped[int] = mapped_column(BigInteger)
+    bound_by_run: Mapped[int] = mapped_column(BigInteger)
+    bound_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Intent(Base):
+    """ "We are about to create the twin of this record", committed before the call (reliability section 4).
+
+    A row that is still here after its worker is gone is in doubt. `looks` counts looks that found nothing since
+    `first_look_at`.
+    """
+
+    __tablename__ = "intent"
+    __table_args__ = (
+        UniqueConstraint("integration_id", "pair", "side", "record_id"),
+        CheckConstraint("state IN ('open', 'in_doubt')", name="state"),
+    )
+
+    id: Mapped[int] = identity_key()
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
+    pair: Mapped[str]
+    side: Mapped[str]
+    record_id: Mapped[str]
+    folded_key: Mapped[str]
+    state: Mapped[str] = mapped_column(default="open")
+    batch_id: Mapped[str]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    looks: Mapped[int] = mapped_column(default=0)
+    first_look_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Due(Base):
+    """A record that waits: its event was acknowledged into this row, and later events wait behind it.
+
+    `why`: `retry` (a passing fault), `in_doubt`, `blocked` (its parent), `failed` (has its outcome; tried again by the
+    next run). `event` is the envelope to send when `due_at` comes; `attempts` counts tries by error.
+    """
+
+    __tablename__ = "due"
+    __table_args__ = (
+        UniqueConstraint("integration_id", "pair", "side", "record_id"),
+        CheckConstraint("why IN ('retry', 'in_doubt', 'blocked', 'failed')", name="why"),
+        Index("ix_due_at", "due_at"),
+        Index("ix_due_run", "run_id"),
+    )
+
+    id: Mapped[int] = identity_key()
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
+    pair: Mapped[str]
+    side: Mapped[str]
+    record_id: Mapped[str]
+    why: Mapped[str]
+    reason: Mapped[str] = mapped_column(default="")
+    detail: Mapped[str] = mapped_column(default="")
+    attempts: Mapped[int] = mapped_column(default=1)
+    due_at: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    event: Mapped[dict[str, Any]]
+    run_id: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -1,0 +1,162 @@
+"""Runs: what is read, what is waiting, what came out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.db.base import Base, identity_key
+
+ACTIVE = "state NOT IN ('completed', 'completed_with_failures', 'failed', 'cancelled')"
+
+
+class Run(Base):
+    """One sync; its id is the Sync ID. `pending` counts queued records without an outcome yet.
+
+    Webhook work is one run per integration and hour (`hour`); it has no listings and moves no watermark (LG-1).
+    """
+
+    __tablename__ = "run"
+    __table_args__ = (
+        CheckConstraint("kind IN ('fetch', 'sync', 'webhook')", name="kind"),
+        UniqueConstraint("integration_id", "hour"),
+        # One sync per integration: the constraint has the last word, not a question asked before (LK-1).
+        Index(
+            "uq_run_active",
+            "integration_id",
+            unique=True,
+            postgresql_where=text(f"kind <> 'webhook' AND {ACTIVE}"),
+        ),
+        Index("ix_run_integration_started", "integration_id", "created_at"),
+    )
+
+    id: Mapped[int] = identity_key()
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    trigger: Mapped[str]
+    state: Mapped[str] = mapped_column(default="queued")
+    hour: Mapped[datetime | None]
+    pending: Mapped[int] = mapped_column(default=0)
+    queued: Mapped[int] = mapped_column(default=0)
+    waiting_for: Mapped[str | None]
+    error_code: Mapped[str | None]
+    error_detail: Mapped[str | None]
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    claimed_by: Mapped[str | None]
+    claimed_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class RunCount(Base):
+    """Counters of a run, written in the transaction of the outcomes they count (P9)."""
+
+    __tablename__ = "run_count"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
+    direction: Mapped[str] = mapped_column(primary_key=True)
+    pair: Mapped[str] = mapped_column(primary_key=True)
+    outcome: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str] = mapped_column(primary_key=True, default="")
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    records: Mapped[int] = mapped_column(default=0)
+    conflicts: Mapped[int] = mapped_column(default=0)
+    listed: Mapped[int] = mapped_column(default=0)
+    """How many of `records` were settled while listing and have no outcome row."""
+
+
+class Listing(Base):
+    """Checkpoint of one list of a run, saved with the page's rows."""
+
+    __tablename__ = "listing"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
+    pair: Mapped[str] = mapped_column(primary_key=True)
+    side: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    since: Mapped[datetime | None]
+    cursor: Mapped[str | None]
+    done: Mapped[bool] = mapped_column(default=False)
+    whole: Mapped[bool] = mapped_column(default=True)
+    """True: every record of the module was listed, so that matching can be a join."""
+    rows: Mapped[int] = mapped_column(default=0)
+    read_at: Mapped[datetime]
+    """Postgres' time before the first call of this list."""
+
+
+class Staged(Base):
+    """A listed record, until its run ends (design, Redis: staged pages).
+
+    `verdict`: None = not matched yet; `pair` (bound, or certain match `twin_id`), `look` (search for a twin), `create`
+    (both sides were listed whole: there is none), `ambiguous`, `no_key`, `twin` (rides on the other end's event).
+    """
+
+    __tablename__ = "staged"
+    __table_args__ = (
+        Index("ix_staged_key", "run_id", "pair", "side", "folded_key"),
+        Index("ix_staged_state", "run_id", "state", "pair"),
+    )
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
+    pair: Mapped[str] = mapped_column(primary_key=True)
+    side: Mapped[str] = mapped_column(primary_key=True)
+    record_id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    fields: Mapped[dict[str, Any]]
+    complete: Mapped[bool]
+    inactive: Mapped[bool]
+    modified_at: Mapped[datetime | None]
+    folded_key: Mapped[str]
+    read_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(default="listed")
+    verdict: Mapped[str | None]
+    twin_id: Mapped[str | None]
+
+
+class Outcome(Base):
+    """How an event ended: the sync log, the record's history, later what Undo reads. Partitioned by month of `at`."""
+
+    __tablename__ = "outcome"
+    __table_args__ = (
+        Index("ix_outcome_run", "run_id", "outcome"),
+        Index("ix_outcome_record", "integration_id", "pair", "record_id"),
+        {"postgresql_partition_by": "RANGE (at)"},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.clock_timestamp())
+    workspace_id: Mapped[int] = mapped_column(BigInteger)
+    integration_id: Mapped[int] = mapped_column(BigInteger)
+    run_id: Mapped[int] = mapped_column(BigInteger)
+    event_id: Mapped[str]
+    events: Mapped[int] = mapped_column(default=1)
+    origin: Mapped[str]
+    pair: Mapped[str]
+    direction: Mapped[str]
+    record_id: Mapped[str]
+    twin_id: Mapped[str | None]
+    outcome: Mapped[str]
+    reason: Mapped[str] = mapped_column(default="")
+    detail: Mapped[str] = mapped_column(default="")
+    changes: Mapped[list[Any]] = mapped_column(default=list)
+    conflicts: Mapped[list[Any]] = mapped_column(default=list)
+    warnings: Mapped[list[Any]] = mapped_column(default=list)
+    attempt: Mapped[int] = mapped_column(default=1)
+    fence: Mapped[int] = mapped_column(BigInteger)
+    received_at: Mapped[datetime | None]
+    written_at: Mapped[datetime | None]
+
+
+class EventDone(Base):
+    """Events that have their outcome: a result that comes twice is counted once (P9). Kept for seven days."""
+
+    __tablename__ = "event_done"
+
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)

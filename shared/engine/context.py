@@ -1,0 +1,163 @@
+"""What a batch or a run needs of its integration: pairs with the mapping in force, orgs, connectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.bus import BULK, LIVE, Bus, Lane
+from shared.connectors.base import Connector, ModuleFacts
+from shared.db.models import Connection, Integration
+from shared.db.session import Database
+from shared.errors import ConfigError, ConnectionBroken, NotFound
+from shared.integrations.defaults import Line
+from shared.integrations.registry import integration as declared_integration
+from shared.lease import Leases
+from shared.settings import Settings
+from shared.sync.events import shard_of
+from shared.sync.model import Pair, Policy, Side
+
+
+class Wake(Protocol):
+    """Wake-ups: may be lost, doubled or late; nothing depends on one (reliability section 1)."""
+
+    def drain(self, lane: Lane) -> None: ...
+    def run(self, run_id: int) -> None: ...
+    def results(self) -> None: ...
+
+
+OpenConnector = Callable[[int], Connector]
+"""Makes the connector of a connection id. Raises ConfigError."""
+
+
+class ConnectorPool:
+    """One connector per connection and process: httpx clients are shared by its threads."""
+
+    def __init__(self, open_connector: OpenConnector) -> None:
+        self._open = open_connector
+        self._lock = threading.Lock()
+        self._connectors: dict[int, Connector] = {}
+
+    def get(self, connection_id: int) -> Connector:
+        with self._lock:
+            if connection_id not in self._connectors:
+                self._connectors[connection_id] = self._open(connection_id)
+            return self._connectors[connection_id]
+
+    def forget(self, connection_id: int) -> None:
+        """After a connection was renewed, or its capabilities changed."""
+        with self._lock:
+            connector = self._connectors.pop(connection_id, None)
+        if connector is not None:
+            connector.close()
+
+    def close(self) -> None:
+        with self._lock:
+            connectors, self._connectors = list(self._connectors.values()), {}
+        for connector in connectors:
+            connector.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything outside that the engine uses; made once per process by its door."""
+
+    settings: Settings
+    db: Database
+    bus: Bus
+    leases: Leases
+    wake: Wake
+    connectors: ConnectorPool
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An integration as it is now. `connections` and `orgs` are keyed by side."""
+
+    id: int
+    workspace_id: int
+    kind: str
+    name: str
+    state: str
+    policy: Policy
+    fetched: bool
+    orgs: Mapping[Side, int]
+    connections: Mapping[Side, int]
+    pairs: Mapping[str, Pair]
+    facts: Mapping[tuple[str, Side], ModuleFacts]
+    connectors: Mapping[Side, Connector]
+    shards: int
+
+    @property
+    def org_ids(self) -> tuple[int, ...]:
+        return tuple(sorted(self.orgs.values()))
+
+    def lane(self, cls: str, pair: str, side: Side, record_id: str) -> Lane:
+        """Events of a record share a lane; its root lock keeps the two ends of a binding apart."""
+        return lane_of(self.id, cls, pair, side, record_id, self.shards)
+
+    def lanes(self) -> list[Lane]:
+        return [Lane(self.id, cls, shard) for cls in (LIVE, BULK) for shard in range(self.shards)]
+
+    def direction(self, source: Side) -> str:
+        """ "zoho_fsm>zoho_books": from the side that changed to the other."""
+        return f"{self.connectors[source].facts.vendor}>{self.connectors[source.other].facts.vendor}"
+
+
+def lane_of(integration_id: int, cls: str, pair: str, side: Side, record_id: str, shards: int) -> Lane:
+    return Lane(integration_id, cls, shard_of(f"{pair}:{side}:{record_id}", shards))
+
+
+def load_context(ports: Ports, integration_id: int) -> Context:
+    """Raises NotFound, ConfigError (a connection is missing or broken). Opens connectors, calls no vendor."""
+    with ports.db.transaction() as session:
+        row = session.get(Integration, integration_id)
+        if row is None:
+            raise NotFound(f"There is no integration {integration_id}.", code="UNKNOWN_INTEGRATION")
+        orgs = {Side.LEFT: row.left_org_id, Side.RIGHT: row.right_org_id}
+        connections = {side: _live_connection(session, org) for side, org in orgs.items()}
+    declaration = declared_integration(row.kind)
+    synced = next(one.pairs for one in declaration.sync_types if one.key == row.sync_type)
+    connectors = {side: ports.connectors.get(connection) for side, connection in connections.items()}
+    pairs: dict[str, Pair] = {}
+    facts: dict[tuple[str, Side], ModuleFacts] = {}
+    for declared in declaration.pairs:
+        if declared.name not in synced:
+            continue
+        name = declared.name
+        for side in Side:
+            facts[name, side] = connectors[side].facts.modules[declared.module(side)]
+        chosen = row.mapping.get(name)
+        mapping = None if chosen is None else tuple(Line.model_validate(line).field_pair() for line in chosen)
+        pairs[name] = declaration.pair(name, facts[name, Side.LEFT].fields, facts[name, Side.RIGHT].fields, mapping)
+    return Context(
+        id=row.id,
+        workspace_id=row.workspace_id,
+        kind=row.kind,
+        name=row.name,
+        state=row.state,
+        policy=Policy(row.policy),
+        fetched=row.fetched_at is not None,
+        orgs=orgs,
+        connections=connections,
+        pairs=pairs,
+        facts=facts,
+        connectors=connectors,
+        shards=ports.settings.shards,
+    )
+
+
+def _live_connection(session: Session, org_id: int) -> int:
+    found = session.execute(
+        select(Connection.id, Connection.status).where(Connection.org_id == org_id).order_by(Connection.id.desc())
+    ).first()
+    if found is None:
+        raise ConfigError(f"Org {org_id} is not connected. Connect it first.", code="NOT_CONNECTED")
+    if found.status != "live":
+        raise ConnectionBroken(f"The connection of org {org_id} is broken. Connect it again.")
+    return int(found.id)

@@ -1,0 +1,164 @@
+"""What must happen later or again: due rows, due runs, wake-ups that were lost, months that come and go.
+
+Everything due is claimed in Postgres, so two beats, late ticks and doubled ticks do no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared.bus import LIVE, MARKER, redis_errors
+from shared.engine.context import Ports, lane_of
+from shared.errors import BothwaysError
+from shared.sync.events import decode
+
+log = logging.getLogger(__name__)
+
+DUE_CHUNK = 500
+EVENT_DONE_DAYS = 7
+
+
+def tick(ports: Ports) -> None:
+    """Every few seconds. Each part stands alone: trouble of one does not keep the others from running."""
+    for step in (check_marker, send_due, start_scheduled, wake_runs, wake_lanes, wake_results):
+        try:
+            step(ports)
+        except BothwaysError as error:
+            log.warning("tick: %s: %s", step.__name__, error.code)
+
+
+def send_due(ports: Ports) -> None:
+    """Events whose time has come go back onto their lanes; one whose sending was lost goes again after a minute."""
+    with ports.db.transaction() as session:
+        rows = session.execute(
+            text(
+                """
+                UPDATE due SET sent_at = clock_timestamp() WHERE id IN (
+                    SELECT id FROM due WHERE due_at <= clock_timestamp() AND why <> 'failed'
+                      AND (sent_at IS NULL OR sent_at < clock_timestamp() - make_interval(secs => :again))
+                    ORDER BY due_at LIMIT :n FOR UPDATE SKIP LOCKED)
+                RETURNING event
+                """
+            ),
+            {"n": DUE_CHUNK, "again": ports.settings.scaled(60.0)},
+        ).all()
+    items = []
+    for row in rows:
+        event = decode(row.event)
+        lane = lane_of(event.integration_id, LIVE, event.pair, event.side, event.record_id, ports.settings.shards)
+        items.append((lane, json.dumps(row.event)))
+    for lane in dict.fromkeys(ports.bus.add(items)):
+        ports.wake.drain(lane)
+
+
+def start_scheduled(ports: Ports) -> None:
+    """TR-2: due integrations get a run; the unique index refuses a second one."""
+    with ports.db.transaction() as session:
+        due = session.execute(
+            text(
+                """
+                UPDATE integration SET next_run_at = NULL WHERE id IN (
+                    SELECT id FROM integration WHERE next_run_at <= clock_timestamp() AND schedule_on
+                      AND state = 'enabled' AND fetched_at IS NOT NULL FOR UPDATE SKIP LOCKED)
+                RETURNING id, workspace_id
+                """
+            )
+        ).all()
+        created = [new_run(session, row.id, row.workspace_id, "sync", "scheduled") for row in due]
+    for run_id in created:
+        if run_id is not None:
+            ports.wake.run(run_id)
+
+
+def new_run(session: Session, integration_id: int, workspace_id: int, kind: str, trigger: str) -> int | None:
+    """None: the integration has a run already (LK-1)."""
+    found: int | None = session.execute(
+        text(
+            """
+            INSERT INTO run (workspace_id, integration_id, kind, trigger, state, pending, queued, report)
+            VALUES (:workspace, :integration, :kind, :trigger, 'queued', 0, 0, '{}')
+            ON CONFLICT DO NOTHING RETURNING id
+            """
+        ),
+        {"workspace": workspace_id, "integration": integration_id, "kind": kind, "trigger": trigger},
+    ).scalar()
+    return found
+
+
+def wake_runs(ports: Ports) -> None:
+    with ports.db.transaction() as session:
+        rows = session.execute(
+            text(
+                """
+                SELECT id FROM run WHERE kind <> 'webhook'
+                  AND state NOT IN ('completed', 'completed_with_failures', 'failed', 'cancelled')
+                  AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+                """
+            )
+        ).all()
+    for row in rows:
+        ports.wake.run(row.id)
+
+
+def wake_lanes(ports: Ports) -> None:
+    for lane in ports.bus.idle_lanes():
+        ports.wake.drain(lane)
+
+
+def wake_results(ports: Ports) -> None:
+    if ports.bus.results_waiting():
+        ports.wake.results()
+
+
+def check_marker(ports: Ports) -> None:
+    """P2: a marker that Postgres remembers and Redis does not means that Redis lost its data: all is due at once."""
+    with ports.db.transaction() as session:
+        known = session.execute(text("SELECT redis_marker FROM installation WHERE id = 1 FOR UPDATE")).scalar()
+        with redis_errors():
+            found = ports.bus.redis.get(MARKER)
+        if known is not None and found == known:
+            return
+        marker = uuid.uuid4().hex
+        session.execute(
+            text(
+                "INSERT INTO installation (id, redis_marker) VALUES (1, :m) "
+                "ON CONFLICT (id) DO UPDATE SET redis_marker = excluded.redis_marker"
+            ),
+            {"m": marker},
+        )
+        if known is not None:
+            log.error("Redis lost its data: every enabled integration is due at once")
+            session.execute(
+                text(
+                    "UPDATE integration SET next_run_at = clock_timestamp() "
+                    "WHERE state = 'enabled' AND fetched_at IS NOT NULL"
+                )
+            )
+        with redis_errors():
+            ports.bus.redis.set(MARKER, marker)
+
+
+def hourly(ports: Ports) -> None:
+    """Partitions ahead and behind, closed webhook runs, remembered events that nothing will ask for again."""
+    with ports.db.transaction() as session:
+        session.execute(text("SELECT outcome_partitions(:months)"), {"months": ports.settings.outcome_months})
+        session.execute(
+            text("DELETE FROM event_done WHERE at < clock_timestamp() - make_interval(days => :days)"),
+            {"days": EVENT_DONE_DAYS},
+        )
+        session.execute(
+            text(
+                """
+                UPDATE run r SET state = CASE WHEN EXISTS (SELECT 1 FROM run_count c
+                    WHERE c.run_id = r.id AND c.outcome = 'failed') THEN 'completed_with_failures' ELSE 'completed' END,
+                    ended_at = r.hour + interval '1 hour'
+                WHERE kind = 'webhook' AND ended_at IS NULL AND hour < date_trunc('hour', clock_timestamp())
+                """
+            )
+        )
+        session.execute(text("DELETE FROM open_batch WHERE until < clock_timestamp() - interval '1 hour'"))

@@ -1,0 +1,151 @@
+"""One thread per worker process that keeps alive what the process holds: its own beat, lane locks, leases, claims.
+
+A process that is killed or frozen stops beating; others see it within `worker_gone_s` and take over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import text
+
+from shared.bus import Bus, Lane
+from shared.db.session import Database
+from shared.errors import BothwaysError, LeaseLost
+from shared.lease import Lease, Leases
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    def __init__(self, bus: Bus, db: Database, leases: Leases, settings: Settings) -> None:
+        self._bus = bus
+        self._db = db
+        self._leases = leases
+        self._beat_s = settings.scaled(settings.worker_heartbeat_s)
+        self._renew_s = settings.scaled(settings.lease_heartbeat_s)
+        self.lane_ttl_s = settings.scaled(settings.worker_gone_s)
+        self.claim_s = settings.scaled(settings.worker_gone_s)
+        self._batch_s = settings.scaled(settings.lease_ttl_s)
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._lanes: dict[str, Lane] = {}
+        self._batches: set[str] = set()
+        self._leased: dict[int, Lease] = {}
+        self._claims: dict[int, str] = {}
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._bus.beat()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def take_lane(self, lane: Lane, token: str) -> bool:
+        """Whether this caller is now the lane's drainer; while it is, the lock is renewed."""
+        if not self._bus.lock_lane(lane, token, self.lane_ttl_s):
+            return False
+        with self._lock:
+            self._lanes[token] = lane
+        return True
+
+    def leave_lane(self, lane: Lane, token: str) -> bool:
+        """True: somebody knocked meanwhile; wake the lane again."""
+        with self._lock:
+            self._lanes.pop(token, None)
+        return self._bus.unlock_lane(lane, token)
+
+    @contextmanager
+    def batch(self, batch_id: str, lease: Lease) -> Iterator[None]:
+        with self._lock:
+            self._batches.add(batch_id)
+            self._leased[lease.fence] = lease
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._batches.discard(batch_id)
+                if not self._batches and not self._claims:
+                    self._leased.clear()
+
+    @contextmanager
+    def claim(self, run_id: int, owner: str) -> Iterator[None]:
+        with self._lock:
+            self._claims[run_id] = owner
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._claims.pop(run_id, None)
+
+    def keep(self, lease: Lease) -> None:
+        """A run's lease, for as long as this process works on the run."""
+        with self._lock:
+            self._leased[lease.fence] = lease
+
+    def _run(self) -> None:
+        since_renew = 0.0
+        while not self._stop.wait(self._beat_s):
+            self._quietly(self._beat)
+            since_renew += self._beat_s
+            if since_renew >= self._renew_s:
+                since_renew = 0.0
+                self._quietly(self._renew)
+
+    def _beat(self) -> None:
+        self._bus.beat()
+        with self._lock:
+            lanes, claims = dict(self._lanes), dict(self._claims)
+        for token, lane in lanes.items():
+            self._bus.lock_lane(lane, token, self.lane_ttl_s)
+        if claims:
+            with self._db.transaction() as session:
+                for run_id, owner in claims.items():
+                    session.execute(
+                        text(
+                            "UPDATE run SET claimed_until = clock_timestamp() + make_interval(secs => :s) "
+                            "WHERE id = :run AND claimed_by = :owner"
+                        ),
+                        {"s": self.claim_s, "run": run_id, "owner": owner},
+                    )
+
+    def _renew(self) -> None:
+        with self._lock:
+            leases, batches = list(self._leased.values()), list(self._batches)
+        for lease in leases:
+            try:
+                with self._db.transaction() as session:
+                    renewed = self._leases.renew(session, lease)
+                with self._lock:
+                    if lease.fence in self._leased:
+                        self._leased[lease.fence] = renewed
+            except LeaseLost:
+                with self._lock:
+                    self._leased.pop(lease.fence, None)
+        if batches:
+            with self._db.transaction() as session:
+                session.execute(
+                    text(
+                        "UPDATE open_batch SET until = clock_timestamp() + make_interval(secs => :s) "
+                        "WHERE id = ANY(:ids)"
+                    ),
+                    {"s": self._batch_s, "ids": batches},
+                )
+
+    @staticmethod
+    def _quietly(step: Callable[[], None]) -> None:
+        """Trouble passes, or the holds lapse and others take over: the thread itself must live on."""
+        try:
+            step()
+        except BothwaysError as error:
+            log.warning("keeper: %s", error.code)
+        except Exception:
+            log.exception("keeper")

@@ -1,0 +1,202 @@
+"""What Postgres knows of a batch's records, read by lists of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from shared.db.session import Database
+from shared.engine.context import Context
+from shared.engine.outcome import BindingSave
+from shared.lease import Lease, Leases
+from shared.sync.events import Folded
+from shared.sync.model import BindingState, Bound, Pair, Record, RecordId, Side
+from shared.sync.values import decode_base, decode_fields
+
+LIST_TRUST_S = 60.0
+"""So long after a whole list was begun, "there is no twin" is believed without another look (scaled)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRow:
+    bound: Bound
+    version: int
+    updated_at: datetime
+    raw: Mapping[str, Any]
+
+    @property
+    def left_id(self) -> RecordId:
+        return self.bound.left_id
+
+    @property
+    def state(self) -> str:
+        return self.bound.state
+
+    def id(self, side: Side) -> RecordId:
+        return self.bound.id(side)
+
+    def hash(self, side: Side) -> str | None:
+        value: str | None = self.raw[f"{side}_hash"]
+        return value
+
+    def modified(self, side: Side) -> datetime | None:
+        value: datetime | None = self.raw[f"{side}_modified"]
+        return value
+
+    def save(self) -> BindingSave:
+        """As it is, to be saved with one thing changed."""
+        times = {
+            name: (value.isoformat() if value else None)
+            for name in ("left_written", "right_written", "left_modified", "right_modified")
+            for value in [self.raw[name]]
+        }
+        return BindingSave(
+            left_id=self.bound.left_id,
+            right_id=self.bound.right_id,
+            base=self.raw["base"],
+            expected=self.version,
+            state=self.raw["state"],
+            unread=self.raw["unread"],
+            left_hash=self.raw["left_hash"],
+            right_hash=self.raw["right_hash"],
+            **times,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRow:
+    state: str
+    looks: int
+    looked_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StagedRow:
+    record: Record
+    read_at: datetime
+    verdict: str | None
+    twin_id: RecordId | None
+    fresh: bool
+    """The list is young enough to be trusted about what is not in it."""
+
+    def usable(self, pair: Pair, side: Side) -> bool:
+        """A thin row will do where it shows every mapped field."""
+        if self.record.complete:
+            return True
+        return all(line.field(side) in self.record.fields for line in pair.mapping)
+
+
+class Known:
+    def __init__(self, db: Database, context: Context) -> None:
+        self._db = db
+        self._context = context
+
+    def bindings(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, BindingRow]:
+        """Keyed by the record's id at `side`."""
+        if not ids:
+            return {}
+        column = "left_id" if side is Side.LEFT else "right_id"
+        query = text(
+            "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
+            f"AND {column} = ANY(:ids)"
+        )
+        values = {
+            "left": self._context.orgs[Side.LEFT],
+            "right": self._context.orgs[Side.RIGHT],
+            "pair": pair,
+            "ids": list(ids),
+        }
+        with self._db.transaction() as session:
+            rows = session.execute(query, values).mappings().all()
+        return {RecordId(row[column]): binding_row(dict(row)) for row in rows}
+
+    def intents(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, IntentRow]:
+        if not ids:
+            return {}
+        query = text(
+            "SELECT record_id, state, looks, "
+            "coalesce(extract(epoch FROM clock_timestamp() - first_look_at), 0)::float8 AS looked "
+            "FROM intent WHERE integration_id = :integration AND pair = :pair AND side = :side "
+            "AND record_id = ANY(:ids)"
+        )
+        values = {"integration": self._context.id, "pair": pair, "side": side.value, "ids": list(ids)}
+        with self._db.transaction() as session:
+            rows = session.execute(query, values).all()
+        return {RecordId(row.record_id): IntentRow(row.state, row.looks, row.looked) for row in rows}
+
+    def open_intents(
+        self, leases: Leases, lease: Lease, pair: str, drafts: Sequence[tuple[Side, str, str]], batch_id: str
+    ) -> set[tuple[Side, str]]:
+        """Commits one intent per (side, record id, folded key), under the fence; returns those that are ours."""
+        if not drafts:
+            return set()
+        query = text(
+            """
+            INSERT INTO intent (workspace_id, integration_id, pair, side, record_id, folded_key, state, batch_id, fence)
+            SELECT :workspace, :integration, :pair, d.side, d.record, d.key, 'open', :batch, :fence
+            FROM unnest(CAST(:sides AS text[]), CAST(:records AS text[]), CAST(:keys AS text[])) AS d(side, record, key)
+            ORDER BY d.record
+            ON CONFLICT DO NOTHING RETURNING side, record_id
+            """
+        )
+        values = {
+            "workspace": self._context.workspace_id,
+            "integration": self._context.id,
+            "pair": pair,
+            "batch": batch_id,
+            "fence": lease.fence,
+            "sides": [side.value for side, _, _ in drafts],
+            "records": [record for _, record, _ in drafts],
+            "keys": [key for _, _, key in drafts],
+        }
+        with self._db.transaction() as session:
+            leases.check(session, lease)
+            rows = session.execute(query, values).all()
+        return {(Side(row.side), row.record_id) for row in rows}
+
+    def staged(self, pair: str, side: Side, folded: Sequence[Folded]) -> dict[RecordId, StagedRow]:
+        runs = {one.run_id for one in folded if one.run_id}
+        if not runs:
+            return {}
+        trust_s = 1.0 * LIST_TRUST_S
+        query = text(
+            "SELECT *, read_at + make_interval(secs => :trust) > clock_timestamp() AS fresh FROM staged "
+            "WHERE run_id = ANY(:runs) AND pair = :pair AND side = :side AND record_id = ANY(:ids)"
+        )
+        values = {
+            "runs": list(runs),
+            "pair": pair,
+            "side": side.value,
+            "ids": [one.record_id for one in folded],
+            "trust": trust_s,
+        }
+        with self._db.transaction() as session:
+            rows = session.execute(query, values).all()
+        return {RecordId(row.record_id): staged_row(row) for row in rows}
+
+
+def staged_row(row: Any) -> StagedRow:
+    record = Record(
+        id=RecordId(row.record_id),
+        fields=decode_fields(row.fields),
+        modified_at=row.modified_at,
+        inactive=row.inactive,
+        complete=row.complete,
+    )
+    return StagedRow(record, row.read_at, row.verdict, row.twin_id, bool(row.fresh))
+
+
+def binding_row(row: dict[str, Any]) -> BindingRow:
+    bound = Bound(
+        left_id=RecordId(row["left_id"]),
+        right_id=RecordId(row["right_id"]),
+        base=decode_base(row["base"]),
+        state=BindingState(row["state"]),
+        written={Side.LEFT: row["left_written"], Side.RIGHT: row["right_written"]},
+        unread=frozenset(Side(side) for side in row["unread"]),
+    )
+    return BindingRow(bound, row["version"], row["updated_at"], row)

@@ -1,0 +1,183 @@
+"""Matching of what a run has listed: a join in Postgres, not a search call per record (DU-2, DU-8).
+
+The rule is `sync.match.match_sides`; this is the same rule in SQL over the folded keys that the core made, and a test
+holds the two together. Nothing is written to a vendor here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared.engine.context import Context
+from shared.sync.model import Side
+
+_BOUND = """
+UPDATE staged s SET verdict = 'pair', twin_id = b.{other}_id
+FROM binding b
+WHERE s.run_id = :run AND s.pair = :pair AND s.side = :side AND s.verdict IS NULL
+  AND b.left_org_id = :left AND b.right_org_id = :right AND b.pair = :pair AND b.{mine}_id = s.record_id
+"""
+_AMBIGUOUS = """
+UPDATE staged s SET verdict = 'ambiguous'
+FROM (SELECT folded_key FROM staged
+      WHERE run_id = :run AND pair = :pair AND verdict IS NULL AND folded_key <> ''
+      GROUP BY folded_key HAVING count(*) FILTER (WHERE side = 'left') > 1 OR count(*) FILTER (WHERE side = 'right') > 1
+     ) k
+WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL AND s.folded_key = k.folded_key
+"""
+# Certain matches are bound before anything is merged or created. The base is empty: no sync has agreed on it yet.
+_BIND = """
+INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
+    fence, bound_by_run, updated_at)
+SELECT :workspace, :left, :right, :pair, l.record_id, r.record_id, '{}', 'live', '[]', 1, :fence, :run, to_timestamp(0)
+FROM staged l JOIN staged r ON r.run_id = l.run_id AND r.pair = l.pair AND r.folded_key = l.folded_key
+WHERE l.run_id = :run AND l.pair = :pair AND l.side = 'left' AND r.side = 'right'
+  AND l.verdict IS NULL AND r.verdict IS NULL AND l.folded_key <> ''
+ON CONFLICT DO NOTHING
+"""
+# Both ends of a binding were listed: the one that changed later brings the other along, one event for both.
+_RIDE = """
+UPDATE staged r SET verdict = 'twin', state = 'done'
+FROM staged l
+WHERE l.run_id = :run AND l.pair = :pair AND l.side = :keep AND l.verdict = 'pair' AND l.state = 'listed'
+  AND r.run_id = l.run_id AND r.pair = l.pair AND r.side = :ride AND r.verdict = 'pair' AND r.state = 'listed'
+  AND r.record_id = l.twin_id
+  {when}
+"""
+
+
+def match_staged(session: Session, context: Context, run_id: int, fence: int, whole: Mapping[str, bool]) -> None:
+    """Gives every staged record of the run its verdict; binds the certain matches. Repeating it changes nothing.
+
+    `whole`: pairs of which both sides were listed whole. Elsewhere an unbound record is looked for at the vendor.
+    """
+    for name in context.pairs:
+        values = _values(context, run_id, fence, name)
+        _mark_bound(session, values)
+        if whole[name]:
+            session.execute(text(_AMBIGUOUS), values)
+            session.execute(text(_BIND), values)
+            _mark_bound(session, values)
+        for side in Side:
+            verdict = "create" if whole[name] and _absence_is_sure(session, context, run_id, name, side) else "look"
+            session.execute(
+                text(
+                    "UPDATE staged SET verdict = :verdict "
+                    "WHERE run_id = :run AND pair = :pair AND side = :side AND verdict IS NULL"
+                ),
+                {**values, "verdict": verdict, "side": side.value},
+            )
+        left_newer = _RIDE.format(when="AND l.modified_at > r.modified_at")
+        session.execute(text(left_newer), {**values, "keep": "left", "ride": "right"})
+        session.execute(text(_RIDE.format(when="")), {**values, "keep": "right", "ride": "left"})
+
+
+def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str, side: Side) -> bool:
+    """Whether "not in the other side's list" may be believed when a record of `side` is to be created there.
+
+    Where the vendor refuses a second record with this key, it is sure. Else only a list of a single page is: between
+    two pages a deletion moves a row to a page that was read already.
+    """
+    other = side.other
+    facts = context.facts[pair, other]
+    if facts.unique_key == context.pairs[pair].key(other):
+        return True
+    rows = session.execute(
+        text("SELECT rows FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"),
+        {"run": run_id, "pair": pair, "side": other.value},
+    ).scalar_one()
+    return int(rows) < facts.page_size
+
+
+def _mark_bound(session: Session, values: dict[str, Any]) -> None:
+    for mine, other in (("left", "right"), ("right", "left")):
+        session.execute(text(_BOUND.format(mine=mine, other=other)), {**values, "side": mine})
+
+
+def _values(context: Context, run_id: int, fence: int, pair: str) -> dict[str, Any]:
+    return {
+        "run": run_id,
+        "pair": pair,
+        "workspace": context.workspace_id,
+        "left": context.orgs[Side.LEFT],
+        "right": context.orgs[Side.RIGHT],
+        "fence": fence,
+    }
+
+
+def log_fetch_bindings(session: Session, context: Context, run_id: int, fence: int) -> None:
+    """An outcome row for each record that Fetch bound, and their count, so that the record's page can tell (LG-5)."""
+    values = {
+        "run": run_id,
+        "workspace": context.workspace_id,
+        "integration": context.id,
+        "left": context.orgs[Side.LEFT],
+        "right": context.orgs[Side.RIGHT],
+        "fence": fence,
+        "direction": context.direction(Side.LEFT),
+    }
+    session.execute(
+        text(
+            """
+            WITH made AS (
+                SELECT pair, left_id, right_id FROM binding
+                WHERE left_org_id = :left AND right_org_id = :right AND bound_by_run = :run
+            ), fresh AS (
+                INSERT INTO event_done (event_id, workspace_id)
+                SELECT :run || ':' || pair || ':fetch:' || left_id, :workspace FROM made
+                ON CONFLICT DO NOTHING RETURNING event_id
+            )
+            INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction,
+                record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence)
+            SELECT :workspace, :integration, :run, :run || ':' || pair || ':fetch:' || left_id, 1, 'fetch', pair,
+                :direction, left_id, right_id, 'bound', '', '', '[]', '[]', '[]', 1, :fence
+            FROM made WHERE :run || ':' || pair || ':fetch:' || left_id IN (SELECT event_id FROM fresh)
+            """
+        ),
+        values,
+    )
+    session.execute(
+        text(
+            """
+            INSERT INTO run_count (run_id, direction, pair, outcome, reason, workspace_id, records, conflicts, listed)
+            SELECT run_id, direction, pair, outcome, '', workspace_id, count(*), 0, 0
+            FROM outcome WHERE run_id = :run AND outcome = 'bound' GROUP BY 1, 2, 3, 4, 6
+            ON CONFLICT DO NOTHING
+            """
+        ),
+        values,
+    )
+
+
+def fetch_report(session: Session, context: Context, run_id: int) -> dict[str, Any]:
+    """What Fetch found, per pair (SU-4): bound, what a sync would create on each side, keys that are not unique."""
+    rows = session.execute(
+        text(
+            "SELECT pair, side, verdict, count(*) AS records FROM staged WHERE run_id = :run "
+            "GROUP BY pair, side, verdict"
+        ),
+        {"run": run_id},
+    ).all()
+    report: dict[str, Any] = {
+        name: {"bound": 0, "create_left": 0, "create_right": 0, "ambiguous_left": 0, "ambiguous_right": 0}
+        for name in context.pairs
+    }
+    for row in rows:
+        if row.verdict in ("create", "look"):
+            report[row.pair][f"create_{Side(row.side).other}"] += row.records
+        elif row.verdict == "ambiguous":
+            report[row.pair][f"ambiguous_{row.side}"] += row.records
+    bound = session.execute(
+        text(
+            "SELECT pair, count(*) AS records FROM binding WHERE left_org_id = :left AND right_org_id = :right "
+            "AND bound_by_run = :run GROUP BY pair"
+        ),
+        {"left": context.orgs[Side.LEFT], "right": context.orgs[Side.RIGHT], "run": run_id},
+    ).all()
+    for row in bound:
+        report[row.pair]["bound"] = row.records
+    return report

@@ -1,0 +1,104 @@
+"""The result of one event, as it travels on the result stream from the worker that pushed to the task that saves.
+
+It holds old and new values: personal data until it is committed, then deleted (reliability section 4, Event).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class BindingSave:
+    """`expected` is the version that was planned from (0: a new binding). Times are ISO text; base is encoded."""
+
+    left_id: str
+    right_id: str
+    base: dict[str, Any]
+    expected: int
+    state: str = "live"
+    left_written: str | None = None
+    right_written: str | None = None
+    unread: list[str] = field(default_factory=list)
+    left_hash: str | None = None
+    right_hash: str | None = None
+    left_modified: str | None = None
+    right_modified: str | None = None
+
+
+@dataclass(slots=True)
+class Wait:
+    """The event waits in a due row instead of ending now. `in_s` None: until the next run (why = failed)."""
+
+    why: str
+    in_s: float | None
+    attempts: int
+    event: dict[str, str]
+    """The envelope to send when it is due."""
+
+
+@dataclass(slots=True)
+class Result:
+    """`outcome` None: no outcome yet, only `wait`. Both: failed, and tried again by the next run."""
+
+    event_ids: list[str]
+    origin: str
+    pair: str
+    side: str
+    record_id: str
+    run_id: int | None
+    outcome: str | None
+    twin_id: str | None = None
+    reason: str = ""
+    detail: str = ""
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    conflicts: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    attempt: int = 1
+    received_ms: int | None = None
+    written_ms: int | None = None
+    binding: BindingSave | None = None
+    intent: str = "keep"
+    """keep | close | doubt (an unclear write) | looked (looked and found nothing)"""
+    wait: Wait | None = None
+
+
+@dataclass(slots=True)
+class ResultBatch:
+    """All that the result task needs; `fence` and `holder` are checked before anything is saved."""
+
+    batch_id: str
+    integration_id: int
+    workspace_id: int
+    orgs: list[int]
+    holder: str
+    fence: int
+    run_id: int
+    direction: dict[str, str]
+    lane: str
+    entries: list[str]
+    roots: list[str]
+    token: str
+    last: bool
+    """The batch's last flush: its open_batch row goes with it."""
+    results: list[Result]
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def decode(cls, payload: str) -> ResultBatch:
+        raw = json.loads(payload)
+        raw["results"] = [_result(one) for one in raw["results"]]
+        return cls(**raw)
+
+
+def _result(raw: dict[str, Any]) -> Result:
+    binding, wait = raw.pop("binding"), raw.pop("wait")
+    return Result(
+        **raw,
+        binding=BindingSave(**binding) if binding else None,
+        wait=Wait(**wait) if wait else None,
+    )

@@ -1,0 +1,375 @@
+"""Saves outcomes: sync log, bindings, bases, due rows and run counters in one Postgres transaction under the fence.
+
+Only after the commit are the events acknowledged and the root locks given back. Coming twice is harmless: an event that
+has its outcome is not counted again, and a binding moves only from the version that was planned from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared.bus import Lane
+from shared.engine.context import Ports
+from shared.engine.outcome import BindingSave, Result, ResultBatch
+from shared.errors import LeaseLost
+from shared.lease import Holder, Lease
+from shared.sync.events import ChangeEvent, Hint, Origin, encode
+from shared.sync.model import RecordId, Side
+
+log = logging.getLogger(__name__)
+
+_READ_COUNT = 16
+
+
+def record_results(ports: Ports) -> int:
+    """Commits what lies on the result stream until it is empty; returns the number of batches saved.
+
+    Raises Unavailable where Postgres or Redis is away: nothing is lost, the sweep calls again.
+    """
+    saved = 0
+    todo = ports.bus.retry_results(_READ_COUNT)
+    while todo or (todo := ports.bus.read_results(_READ_COUNT)):
+        for entry, payload in todo:
+            _record_one(ports, entry, payload)
+            saved += 1
+        todo = []
+    return saved
+
+
+def _record_one(ports: Ports, entry: str, payload: str) -> None:
+    batch = ResultBatch.decode(payload)
+    lane = Lane.parse(batch.lane)
+    try:
+        with ports.db.transaction() as session:
+            ports.leases.check(session, _lease(batch))
+            finished = save(session, batch)
+    except LeaseLost:
+        # Whoever took over looks at these events afresh: what was created meanwhile has its intent.
+        log.warning("results dropped, lease lost", extra={"lane": batch.lane, "fence": batch.fence})
+        ports.bus.unsettle(lane, batch.entries)
+        ports.bus.unlock_roots(batch.roots, batch.token)
+        ports.bus.drop_result(entry)
+        ports.wake.drain(lane)
+        return
+    ports.bus.ack(lane, batch.entries)
+    ports.bus.unlock_roots(batch.roots, batch.token)
+    ports.bus.drop_result(entry)
+    for run_id in finished:
+        ports.wake.run(run_id)
+
+
+def _lease(batch: ResultBatch) -> Lease:
+    kind = batch.holder.partition(":")[0]
+    holder = Holder(batch.holder, kind, batch.integration_id, batch.workspace_id)
+    return Lease(holder, tuple(batch.orgs), batch.fence, 0.0)
+
+
+def save(session: Session, batch: ResultBatch) -> set[int]:
+    """Returns the runs whose last pending record this was."""
+    fresh = _claim_events(session, batch)
+    finished: set[int] = set()
+    outcomes: list[dict[str, Any]] = []
+    for result in batch.results:
+        counted = result.outcome is not None and not fresh.intersection(result.event_ids)
+        saved = result.binding is None or _save_binding(session, batch, result, result.binding)
+        if not saved and not counted:
+            _plan_again(session, batch, result)
+            continue
+        _save_intent(session, batch, result)
+        finished |= _save_wait(session, batch, result)
+        if result.outcome is not None and not counted:
+            outcomes.append(_outcome_row(batch, result))
+    _insert_outcomes(session, outcomes)
+    _count(session, batch, outcomes)
+    if batch.last:
+        session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch.batch_id})
+    return finished
+
+
+def _claim_events(session: Session, batch: ResultBatch) -> set[str]:
+    """Of the events that end here, those that have no outcome yet."""
+    ids = [event for result in batch.results if result.outcome is not None for event in result.event_ids]
+    if not ids:
+        return set()
+    rows = session.execute(
+        text(
+            "INSERT INTO event_done (event_id, workspace_id) SELECT unnest(CAST(:ids AS text[])), :workspace "
+            "ON CONFLICT DO NOTHING RETURNING event_id"
+        ),
+        {"ids": sorted(set(ids)), "workspace": batch.workspace_id},
+    )
+    return {row.event_id for row in rows}
+
+
+_INSERT_BINDING = text(
+    """
+    INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, left_written,
+        right_written, unread, left_hash, right_hash, left_modified, right_modified, version, fence, bound_by_run)
+    SELECT i.workspace_id, i.left_org_id, i.right_org_id, :pair, :left_id, :right_id, CAST(:base AS jsonb), :state,
+        CAST(:left_written AS timestamptz), CAST(:right_written AS timestamptz), CAST(:unread AS jsonb), :left_hash,
+        :right_hash, CAST(:left_modified AS timestamptz), CAST(:right_modified AS timestamptz), 1, :fence, :run
+    FROM integration i WHERE i.id = :integration
+    ON CONFLICT DO NOTHING
+    """
+)
+_UPDATE_BINDING = text(
+    """
+    UPDATE binding b SET base = CAST(:base AS jsonb), state = :state,
+        left_written = CAST(:left_written AS timestamptz), right_written = CAST(:right_written AS timestamptz),
+        unread = CAST(:unread AS jsonb), left_hash = :left_hash, right_hash = :right_hash,
+        left_modified = CAST(:left_modified AS timestamptz), right_modified = CAST(:right_modified AS timestamptz),
+        version = b.version + 1, fence = :fence, updated_at = clock_timestamp()
+    FROM integration i
+    WHERE i.id = :integration AND b.left_org_id = i.left_org_id AND b.right_org_id = i.right_org_id
+        AND b.pair = :pair AND b.left_id = :left_id AND b.right_id = :right_id AND b.version = :expected
+        AND b.fence <= :fence
+    """
+)
+
+
+def _save_binding(session: Session, batch: ResultBatch, result: Result, binding: BindingSave) -> bool:
+    """False: somebody else moved (or made) the binding since it was planned from."""
+    values = {
+        "integration": batch.integration_id,
+        "pair": result.pair,
+        "fence": batch.fence,
+        "run": batch.run_id,
+        "left_id": binding.left_id,
+        "right_id": binding.right_id,
+        "base": json.dumps(binding.base),
+        "state": binding.state,
+        "left_written": binding.left_written,
+        "right_written": binding.right_written,
+        "unread": json.dumps(binding.unread),
+        "left_hash": binding.left_hash,
+        "right_hash": binding.right_hash,
+        "left_modified": binding.left_modified,
+        "right_modified": binding.right_modified,
+        "expected": binding.expected,
+    }
+    statement = _INSERT_BINDING if binding.expected == 0 else _UPDATE_BINDING
+    return bool(session.execute(statement, values).rowcount)  # type: ignore[attr-defined]
+
+
+def _plan_again(session: Session, batch: ResultBatch, result: Result) -> None:
+    """The event goes back: read, planned and settled once more. It has no outcome yet."""
+    session.execute(text("DELETE FROM event_done WHERE event_id = ANY(:ids)"), {"ids": result.event_ids})
+    event = ChangeEvent(
+        event_id=result.event_ids[0],
+        correlation_id=result.event_ids[0],
+        integration_id=batch.integration_id,
+        pair=result.pair,
+        side=Side(result.side),
+        record_id=RecordId(result.record_id),
+        hint=Hint.UPSERT,
+        origin=Origin.RETRY,
+        received_at=result.received_ms or 0,
+        run_id=result.run_id,
+        attempt=result.attempt - 1,
+    )
+    _upsert_due(session, batch, result, why="retry", in_s=0.0, attempts=result.attempt, event=encode(event))
+
+
+def _save_intent(session: Session, batch: ResultBatch, result: Result) -> None:
+    key = {
+        "integration": batch.integration_id,
+        "pair": result.pair,
+        "side": result.side,
+        "record": result.record_id,
+    }
+    where = "integration_id = :integration AND pair = :pair AND side = :side AND record_id = :record"
+    if result.intent == "close":
+        session.execute(text(f"DELETE FROM intent WHERE {where}"), key)
+    elif result.intent == "doubt":
+        session.execute(text(f"UPDATE intent SET state = 'in_doubt' WHERE {where}"), key)
+    elif result.intent == "looked":
+        session.execute(
+            text(
+                "UPDATE intent SET state = 'in_doubt', looks = looks + 1, "
+                f"first_look_at = coalesce(first_look_at, clock_timestamp()) WHERE {where}"
+            ),
+            key,
+        )
+
+
+def _save_wait(session: Session, batch: ResultBatch, result: Result) -> set[int]:
+    """Writes or ends the due row; returns runs for which nothing is pending any more."""
+    key = {
+        "integration": batch.integration_id,
+        "pair": result.pair,
+        "side": result.side,
+        "record": result.record_id,
+    }
+    where = "integration_id = :integration AND pair = :pair AND side = :side AND record_id = :record"
+    ended: set[int] = {result.run_id} if result.run_id else set()
+    if result.outcome is not None:
+        # A run that waits for this record gets its answer, whichever event brought it.
+        waiting = session.execute(text(f"DELETE FROM due WHERE {where} RETURNING run_id"), key).scalar()
+        ended |= {waiting} if waiting else set()
+    if (wait := result.wait) is not None:
+        _upsert_due(session, batch, result, why=wait.why, in_s=wait.in_s, attempts=wait.attempts, event=wait.event)
+    if result.outcome is None:
+        return set()
+    return {run for run in ended if _settle_staged(session, run, result)}
+
+
+def _settle_staged(session: Session, run_id: int, result: Result) -> bool:
+    done = session.execute(
+        text(
+            "UPDATE staged SET state = 'done' WHERE run_id = :run AND pair = :pair AND side = :side "
+            "AND record_id = :record AND state = 'queued'"
+        ),
+        {"run": run_id, "pair": result.pair, "side": result.side, "record": result.record_id},
+    ).rowcount  # type: ignore[attr-defined]
+    if not done:
+        return False
+    pending = session.execute(
+        text("UPDATE run SET pending = pending - 1 WHERE id = :run RETURNING pending"), {"run": run_id}
+    ).scalar()
+    return pending == 0
+
+
+def _upsert_due(
+    session: Session,
+    batch: ResultBatch,
+    result: Result,
+    *,
+    why: str,
+    in_s: float | None,
+    attempts: int,
+    event: dict[str, str],
+) -> None:
+    session.execute(
+        text(
+            """
+            INSERT INTO due AS d (workspace_id, integration_id, pair, side, record_id, why, reason, detail, attempts,
+                due_at, event, run_id)
+            VALUES (:workspace, :integration, :pair, :side, :record, :why, :reason, :detail, :attempts,
+                clock_timestamp() + make_interval(secs => CAST(:in_s AS float8)), CAST(:event AS jsonb),
+                CAST(:run AS bigint))
+            ON CONFLICT (integration_id, pair, side, record_id) DO UPDATE SET why = excluded.why,
+                reason = excluded.reason, detail = excluded.detail, attempts = excluded.attempts,
+                due_at = excluded.due_at, sent_at = NULL, event = excluded.event,
+                run_id = CASE WHEN excluded.why = 'failed' THEN NULL ELSE coalesce(excluded.run_id, d.run_id) END
+            """
+        ),
+        {
+            "workspace": batch.workspace_id,
+            "integration": batch.integration_id,
+            "pair": result.pair,
+            "side": result.side,
+            "record": result.record_id,
+            "why": why,
+            "reason": result.reason,
+            "detail": result.detail,
+            "attempts": attempts,
+            "in_s": in_s,
+            "event": json.dumps(event),
+            "run": None if why == "failed" else result.run_id,
+        },
+    )
+
+
+def _outcome_row(batch: ResultBatch, result: Result) -> dict[str, Any]:
+    return {
+        "workspace_id": batch.workspace_id,
+        "integration_id": batch.integration_id,
+        "run_id": batch.run_id,
+        "event_id": result.event_ids[0],
+        "events": len(result.event_ids),
+        "origin": result.origin,
+        "pair": result.pair,
+        "direction": batch.direction[result.side],
+        "record_id": result.record_id,
+        "twin_id": result.twin_id,
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "detail": result.detail,
+        "changes": json.dumps(result.changes),
+        "conflicts": json.dumps(result.conflicts),
+        "warnings": json.dumps(result.warnings),
+        "attempt": result.attempt,
+        "fence": batch.fence,
+        "received_ms": result.received_ms,
+        "written_ms": result.written_ms,
+    }
+
+
+_INSERT_OUTCOME = text(
+    """
+    INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction, record_id,
+        twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence, received_at, written_at)
+    VALUES (:workspace_id, :integration_id, :run_id, :event_id, :events, :origin, :pair, :direction, :record_id,
+        :twin_id, :outcome, :reason, :detail, CAST(:changes AS jsonb), CAST(:conflicts AS jsonb),
+        CAST(:warnings AS jsonb), :attempt, :fence,
+        to_timestamp(CAST(:received_ms AS float8) / 1000), to_timestamp(CAST(:written_ms AS float8) / 1000))
+    """
+)
+
+
+def _insert_outcomes(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        session.execute(_INSERT_OUTCOME, list(rows))
+
+
+_COUNT = text(
+    """
+    INSERT INTO run_count AS c (run_id, direction, pair, outcome, reason, workspace_id, records, conflicts, listed)
+    VALUES (:run, :direction, :pair, :outcome, :reason, :workspace, :records, :conflicts, :listed)
+    ON CONFLICT (run_id, direction, pair, outcome, reason) DO UPDATE
+    SET records = c.records + excluded.records, conflicts = c.conflicts + excluded.conflicts,
+        listed = c.listed + excluded.listed
+    """
+)
+
+
+def _count(session: Session, batch: ResultBatch, rows: Sequence[dict[str, Any]]) -> None:
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    conflicts: Counter[tuple[str, str, str, str]] = Counter()
+    for row in rows:
+        key = (row["direction"], row["pair"], row["outcome"], row["reason"])
+        counts[key] += 1
+        conflicts[key] += row["conflicts"] != "[]"
+    # Sorted: two result transactions of one run lock the counters in the same order.
+    for key in sorted(counts):
+        add_count(session, batch.run_id, batch.workspace_id, key, counts[key], conflicts=conflicts[key])
+
+
+def add_count(
+    session: Session,
+    run_id: int,
+    workspace_id: int,
+    key: tuple[str, str, str, str],
+    records: int,
+    *,
+    conflicts: int = 0,
+    listed: int = 0,
+) -> None:
+    """`key` is (direction, pair, outcome, reason)."""
+    direction, pair, outcome, reason = key
+    session.execute(
+        _COUNT,
+        {
+            "run": run_id,
+            "workspace": workspace_id,
+            "direction": direction,
+            "pair": pair,
+            "outcome": outcome,
+            "reason": reason,
+            "records": records,
+            "conflicts": conflicts,
+            "listed": listed,
+        },
+    )
+
+
+def iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None

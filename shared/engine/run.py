@@ -1,0 +1,592 @@
+"""A run: take the orgs, check, list both sides, match, queue one event per record, finish.
+
+Every step saves its checkpoint in the transaction that does it, so that any worker goes on where another was cut off.
+A run is claimed for a short time by whoever advances it; its lease belongs to the run, not to a worker.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from shared.bus import BULK
+from shared.connectors.base import ListOrder, ModuleFacts, Page
+from shared.engine.batch import listed_hash
+from shared.engine.context import Ports, load_context
+from shared.engine.keeper import Keeper
+from shared.engine.known import BindingRow, binding_row
+from shared.engine.matching import fetch_report, log_fetch_bindings, match_staged
+from shared.engine.results import add_count
+from shared.errors import (
+    BothwaysError,
+    ConfigError,
+    LeaseLost,
+    NotFound,
+    RecordRejected,
+    RetryableError,
+    RunStopped,
+    Unavailable,
+)
+from shared.lease import Held, Lease, run_holder
+from shared.sync.events import ChangeEvent, Hint, Origin, encode
+from shared.sync.guards import may_start
+from shared.sync.match import fold_key
+from shared.sync.model import OutcomeKind, Record, RecordId, Side
+from shared.sync.plan import in_scope
+from shared.sync.reasons import Code
+from shared.sync.states import RunKind, RunState, end_of
+from shared.sync.values import encode_fields
+from shared.sync.watermark import advanced, window_start
+
+log = logging.getLogger(__name__)
+
+SLICE_S = 20.0
+QUEUE_CHUNK = 500
+
+_CLAIM = text(
+    """
+    UPDATE run SET claimed_by = :owner, claimed_until = clock_timestamp() + make_interval(secs => :s)
+    WHERE id = :run AND kind <> 'webhook'
+      AND state NOT IN ('completed', 'completed_with_failures', 'failed', 'cancelled')
+      AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+    RETURNING id, integration_id
+    """
+)
+_UNCLAIM = text("UPDATE run SET claimed_by = NULL, claimed_until = :until WHERE id = :run AND claimed_by = :owner")
+
+
+def advance(ports: Ports, keeper: Keeper, run_id: int) -> None:
+    """Goes on with a run as far as it can now. Doubled and late calls are harmless; the sweep repeats lost ones."""
+    owner = f"{ports.bus.worker}/{uuid.uuid4().hex[:8]}"
+    with ports.db.transaction() as session:
+        claimed = session.execute(_CLAIM, {"run": run_id, "owner": owner, "s": keeper.claim_s}).first()
+    if claimed is None:
+        return
+    again, not_before = False, None
+    try:
+        with keeper.claim(run_id, owner):
+            again = _RunWork(ports, keeper, run_id, claimed.integration_id).go()
+    except RetryableError as error:
+        not_before = error.retry_after_s or ports.settings.scaled(10.0)
+        _note_waiting(ports, run_id, str(error))
+    except (RunStopped, ConfigError, RecordRejected, NotFound) as error:
+        _fail(ports, run_id, error)
+    except LeaseLost:
+        again = True
+    except Unavailable:
+        log.warning("run %s: a server is away, the sweep goes on with it", run_id)
+        raise
+    except BothwaysError as error:
+        _fail(ports, run_id, error)
+    except Exception:
+        log.exception("run %s: a mistake of ours", run_id)
+        _fail(
+            ports,
+            run_id,
+            BothwaysError("An internal error stopped the run; the log has the details.", code=Code.INTERNAL),
+        )
+    finally:
+        _unclaim(ports, run_id, owner, not_before)
+    if again or _all_settled(ports, run_id):
+        ports.wake.run(run_id)
+
+
+def _unclaim(ports: Ports, run_id: int, owner: str, not_before_s: float | None) -> None:
+    with ports.db.transaction() as session:
+        until = None
+        if not_before_s is not None:
+            until = session.execute(
+                text("SELECT clock_timestamp() + make_interval(secs => :s)"), {"s": not_before_s}
+            ).scalar()
+        session.execute(_UNCLAIM, {"run": run_id, "owner": owner, "until": until})
+
+
+def _all_settled(ports: Ports, run_id: int) -> bool:
+    """The last outcome may have come while the run was claimed, and its wake-up with it."""
+    with ports.db.transaction() as session:
+        return bool(
+            session.execute(
+                text("SELECT 1 FROM run WHERE id = :run AND state = 'draining' AND pending = 0"), {"run": run_id}
+            ).first()
+        )
+
+
+def _note_waiting(ports: Ports, run_id: int, why: str) -> None:
+    with ports.db.transaction() as session:
+        session.execute(text("UPDATE run SET waiting_for = :why WHERE id = :run"), {"run": run_id, "why": why[:200]})
+
+
+def _fail(ports: Ports, run_id: int, error: BothwaysError) -> None:
+    """Ends the run with its reason and gives the orgs back; what it had queued ends as events of their own."""
+    with ports.db.transaction() as session:
+        row = session.execute(
+            text(
+                "UPDATE run SET state = 'failed', ended_at = clock_timestamp(), error_code = :code, "
+                "error_detail = :detail, waiting_for = NULL WHERE id = :run RETURNING integration_id, kind"
+            ),
+            {"run": run_id, "code": error.code, "detail": str(error)[:500]},
+        ).first()
+        session.execute(
+            text("UPDATE lease_log SET released_at = clock_timestamp() WHERE holder = :holder AND released_at IS NULL"),
+            {"holder": f"run:{run_id}"},
+        )
+        session.execute(
+            text(
+                "UPDATE org_lease SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL "
+                "WHERE holder = :holder"
+            ),
+            {"holder": f"run:{run_id}"},
+        )
+        session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": run_id})
+        session.execute(text("UPDATE due SET run_id = NULL WHERE run_id = :run"), {"run": run_id})
+        if row is not None and row.kind == "sync":
+            _schedule_next(session, row.integration_id)
+    _wake_idle(ports)
+
+
+def _schedule_next(session: Session, integration_id: int) -> None:
+    """TR-2: counted from the end of the last scheduled or manual sync."""
+    session.execute(
+        text(
+            "UPDATE integration SET next_run_at = CASE WHEN schedule_on "
+            "THEN clock_timestamp() + make_interval(secs => schedule_interval_s) END WHERE id = :id"
+        ),
+        {"id": integration_id},
+    )
+
+
+def _wake_idle(ports: Ports) -> None:
+    for lane in ports.bus.idle_lanes():
+        ports.wake.drain(lane)
+
+
+class _RunWork:
+    """One claimed stretch of work on a run."""
+
+    def __init__(self, ports: Ports, keeper: Keeper, run_id: int, integration_id: int) -> None:
+        self._ports = ports
+        self._keeper = keeper
+        self._id = run_id
+        self._integration_id = integration_id
+        self._ends = time.monotonic() + SLICE_S
+
+    def go(self) -> bool:
+        """True: call again soon."""
+        self._context = load_context(self._ports, self._integration_id)
+        lease = self._take()
+        if lease is None:
+            return False
+        self._keeper.keep(lease)
+        self._lease = lease
+        state = self._begin()
+        if state is RunState.LISTING and not self._list_all():
+            return True
+        if state in (RunState.LISTING, RunState.MATCHING):
+            state = self._match()
+        if state is RunState.DRAINING:
+            return self._queue_or_finish()
+        return False
+
+    def _take(self) -> Lease | None:
+        """Both orgs, joined or taken; else the run waits and says for whom (LK-1)."""
+        holder = run_holder(self._id, self._context.id, self._context.workspace_id)
+        with self._ports.db.transaction() as session:
+            got = self._ports.leases.take(session, self._context.org_ids, holder)
+            if isinstance(got, Held):
+                session.execute(
+                    text("UPDATE run SET waiting_for = :who WHERE id = :run"),
+                    {"run": self._id, "who": str(got.error())},
+                )
+                return None
+            session.execute(text("UPDATE run SET waiting_for = NULL WHERE id = :run"), {"run": self._id})
+            return got
+
+    def _begin(self) -> RunState:
+        """Preflight, once: guards, and one listing per pair and side with its window."""
+        with self._ports.db.transaction() as session:
+            self._ports.leases.check(session, self._lease)
+            run = session.execute(text("SELECT * FROM run WHERE id = :run"), {"run": self._id}).one()
+            if run.state not in (RunState.QUEUED, RunState.WAITING, RunState.PREFLIGHT):
+                return RunState(run.state)
+            refusal = may_start(
+                RunKind(run.kind),
+                fetched=self._context.fetched,
+                enabled=self._context.state == "enabled",
+                connections_live=True,
+            )
+            if refusal is not None:
+                raise RunStopped(refusal.sentence, code=refusal.code)
+            for name in self._context.pairs:
+                for side in Side:
+                    self._open_listing(session, name, side, run.kind)
+            session.execute(
+                text(
+                    "UPDATE run SET state = 'listing', started_at = coalesce(started_at, clock_timestamp()) "
+                    "WHERE id = :run"
+                ),
+                {"run": self._id},
+            )
+            return RunState.LISTING
+
+    def _open_listing(self, session: Session, pair: str, side: Side, kind: str) -> None:
+        facts = self._context.facts[pair, side]
+        since = None
+        if kind == "sync" and facts.order is not ListOrder.WHOLE:
+            mark = session.execute(
+                text("SELECT read_from FROM watermark WHERE integration_id = :i AND pair = :pair AND side = :side"),
+                {"i": self._context.id, "pair": pair, "side": side.value},
+            ).scalar()
+            since = window_start(mark, self._ports.settings.overlap_s)
+        session.execute(
+            text(
+                """
+                INSERT INTO listing (run_id, pair, side, workspace_id, since, cursor, done, whole, rows, read_at)
+                VALUES (:run, :pair, :side, :workspace, :since, NULL, false, :whole, 0, clock_timestamp())
+                ON CONFLICT DO NOTHING
+                """
+            ),
+            {
+                "run": self._id,
+                "pair": pair,
+                "side": side.value,
+                "workspace": self._context.workspace_id,
+                "since": since,
+                "whole": since is None,
+            },
+        )
+
+    # Listing
+
+    def _list_all(self) -> bool:
+        """False: the time slice is over; the next call goes on from the checkpoint."""
+        while (listing := self._next_listing()) is not None:
+            if time.monotonic() > self._ends:
+                return False
+            self._list_page(listing)
+        with self._ports.db.transaction() as session:
+            self._ports.leases.check(session, self._lease)
+            session.execute(text("UPDATE run SET state = 'matching' WHERE id = :run"), {"run": self._id})
+        return True
+
+    def _next_listing(self) -> Row[Any] | None:
+        with self._ports.db.transaction() as session:
+            return session.execute(
+                text("SELECT * FROM listing WHERE run_id = :run AND NOT done ORDER BY pair, side LIMIT 1"),
+                {"run": self._id},
+            ).first()
+
+    def _list_page(self, listing: Row[Any]) -> None:
+        side = Side(listing.side)
+        pair = self._context.pairs[listing.pair]
+        facts = self._context.facts[listing.pair, side]
+        read_at = self._now()
+        page = self._context.connectors[side].list_page(pair.module(side), cursor=listing.cursor, since=listing.since)
+        rows, done = _cut(page, facts, listing.since)
+        with self._ports.db.transaction() as session:
+            self._ports.leases.check(session, self._lease)
+            self._stage(session, listing, facts, rows, read_at)
+            session.execute(
+                text(
+                    "UPDATE listing SET cursor = :cursor, done = :done, rows = rows + :n "
+                    "WHERE run_id = :run AND pair = :pair AND side = :side"
+                ),
+                {
+                    "run": self._id,
+                    "pair": listing.pair,
+                    "side": listing.side,
+                    "cursor": page.next_cursor,
+                    "done": done,
+                    "n": len(page.rows),
+                },
+            )
+
+    def _now(self) -> datetime:
+        with self._ports.db.transaction() as session:
+            now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+            return now
+
+    def _stage(
+        self, session: Session, listing: Row[Any], facts: ModuleFacts, rows: Sequence[Record], read_at: datetime
+    ) -> None:
+        """Rows that cannot matter are counted and dropped; the others wait in Postgres for their event."""
+        side, pair = Side(listing.side), self._context.pairs[listing.pair]
+        bound = self._bindings(session, listing.pair, side, rows)
+        kept: list[Record] = []
+        dropped: dict[tuple[OutcomeKind, str], int] = {}
+        for row in rows:
+            drop = self._drop(pair.name, side, facts, row, bound.get(row.id))
+            if drop is None:
+                kept.append(row)
+            else:
+                dropped[drop] = dropped.get(drop, 0) + 1
+        if kept:
+            session.execute(_STAGE, [self._staged_values(listing, side, row, read_at) for row in kept])
+        for (outcome, reason), count in sorted(dropped.items()):
+            key = (self._context.direction(side), pair.name, outcome.value, reason)
+            add_count(session, self._id, self._context.workspace_id, key, count, listed=count)
+
+    def _drop(
+        self, name: str, side: Side, facts: ModuleFacts, row: Record, binding: BindingRow | None
+    ) -> tuple[OutcomeKind, str] | None:
+        pair = self._context.pairs[name]
+        if binding is None:
+            if not in_scope(pair, side, row):
+                return OutcomeKind.SKIPPED, Code.WRONG_TYPE
+            return (OutcomeKind.SKIPPED, Code.INACTIVE) if row.inactive else None
+        if not binding.bound.base or binding.state != "live":
+            return None
+        if listed_hash(pair, side, row, facts.list_fields) != binding.hash(side):
+            return None
+        thin = facts.list_fields is not None and not {m.field(side) for m in pair.mapping} <= facts.list_fields
+        if thin and (row.modified_at is None or row.modified_at != binding.modified(side)):
+            return None
+        return OutcomeKind.UNCHANGED, ""
+
+    def _bindings(self, session: Session, pair: str, side: Side, rows: Sequence[Record]) -> dict[RecordId, BindingRow]:
+        found = session.execute(
+            text(
+                "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
+                f"AND {side.value}_id = ANY(:ids)"
+            ),
+            {
+                "left": self._context.orgs[Side.LEFT],
+                "right": self._context.orgs[Side.RIGHT],
+                "pair": pair,
+                "ids": [row.id for row in rows],
+            },
+        ).mappings()
+        return {RecordId(row[f"{side.value}_id"]): binding_row(dict(row)) for row in found}
+
+    def _staged_values(self, listing: Row[Any], side: Side, row: Record, read_at: datetime) -> dict[str, Any]:
+        pair = self._context.pairs[listing.pair]
+        return {
+            "run": self._id,
+            "pair": listing.pair,
+            "side": side.value,
+            "record": row.id,
+            "workspace": self._context.workspace_id,
+            "fields": json.dumps(encode_fields(row.fields)),
+            "complete": row.complete,
+            "inactive": row.inactive,
+            "modified": row.modified_at,
+            "key": fold_key(row.get(pair.key(side))),
+            "read_at": read_at,
+        }
+
+    # Matching
+
+    def _match(self) -> RunState:
+        with self._ports.db.transaction() as session:
+            self._ports.leases.check(session, self._lease)
+            run = session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": self._id}).one()
+            lists = session.execute(
+                text("SELECT pair, bool_and(whole) AS whole FROM listing WHERE run_id = :run GROUP BY pair"),
+                {"run": self._id},
+            ).all()
+            match_staged(session, self._context, self._id, self._lease.fence, {row.pair: row.whole for row in lists})
+            if run.kind == "fetch":
+                self._finish_fetch(session)
+                ended = RunState.COMPLETED
+            else:
+                self._stage_failed(session)
+                session.execute(text("UPDATE run SET state = 'draining' WHERE id = :run"), {"run": self._id})
+                ended = RunState.DRAINING
+        if ended is RunState.COMPLETED:
+            _wake_idle(self._ports)
+        return ended
+
+    def _finish_fetch(self, session: Session) -> None:
+        log_fetch_bindings(session, self._context, self._id, self._lease.fence)
+        report = fetch_report(session, self._context, self._id)
+        session.execute(
+            text(
+                "UPDATE run SET state = 'completed', ended_at = clock_timestamp(), report = CAST(:report AS jsonb) "
+                "WHERE id = :run"
+            ),
+            {"run": self._id, "report": json.dumps(report)},
+        )
+        session.execute(
+            text("UPDATE integration SET fetched_at = clock_timestamp() WHERE id = :id"), {"id": self._context.id}
+        )
+        session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": self._id})
+        self._ports.leases.release(session, self._lease)
+
+    def _stage_failed(self, session: Session) -> None:
+        """Records that failed before are tried again by each run, listed or not."""
+        session.execute(
+            text(
+                """
+                INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, folded_key,
+                    read_at, state, verdict)
+                SELECT :run, pair, side, record_id, workspace_id, '{}', false, false, '', to_timestamp(0), 'listed',
+                    'look'
+                FROM due WHERE integration_id = :integration AND why = 'failed' AND pair = ANY(:pairs)
+                ON CONFLICT DO NOTHING
+                """
+            ),
+            {"run": self._id, "integration": self._context.id, "pairs": list(self._context.pairs)},
+        )
+
+    # Draining
+
+    def _queue_or_finish(self) -> bool:
+        self._resend_lost()
+        bound = self._ports.settings.lane_bound
+        lanes = [lane for lane in self._context.lanes() if lane.cls == BULK]
+        while self._ports.bus.length(lanes) < bound:
+            sent = self._queue_chunk()
+            if sent == 0:
+                return self._finish()
+        return False
+
+    def _queue_chunk(self) -> int:
+        """Bound records first, then what is new; parents before children by the order of the pairs (DU-8)."""
+        with self._ports.db.transaction() as session:
+            self._ports.leases.check(session, self._lease)
+            rows = session.execute(
+                _QUEUE, {"run": self._id, "n": QUEUE_CHUNK, "pairs": list(self._context.pairs)}
+            ).all()
+            if rows:
+                session.execute(
+                    text("UPDATE run SET pending = pending + :n, queued = queued + :n WHERE id = :run"),
+                    {"run": self._id, "n": len(rows)},
+                )
+        self._send(rows)
+        return len(rows)
+
+    def _send(self, rows: Sequence[Row[Any]]) -> None:
+        now_ms = int(time.time() * 1000)
+        items = []
+        for row in rows:
+            side = Side(row.side)
+            event = ChangeEvent(
+                # The id tells what it is for: sent twice, it is counted once.
+                event_id=f"{self._id}:{row.pair}:{row.side}:{row.record_id}",
+                correlation_id=f"run:{self._id}",
+                integration_id=self._context.id,
+                pair=row.pair,
+                side=side,
+                record_id=RecordId(row.record_id),
+                hint=Hint.UPSERT,
+                origin=Origin.POLL,
+                received_at=now_ms,
+                run_id=self._id,
+                staged=True,
+            )
+            lane = self._context.lane(BULK, row.pair, side, row.record_id)
+            items.append((lane, json.dumps(encode(event))))
+        for lane in dict.fromkeys(self._ports.bus.add(items)):
+            self._ports.wake.drain(lane)
+
+    def _resend_lost(self) -> None:
+        """Queued, but on no lane, in no due row and without an outcome: the worker died before it could send them."""
+        lanes = [lane for lane in self._context.lanes() if lane.cls == BULK]
+        if self._ports.bus.length(lanes) or self._ports.bus.results_waiting():
+            return
+        with self._ports.db.transaction() as session:
+            rows = session.execute(
+                text(
+                    """
+                    SELECT s.pair, s.side, s.record_id FROM staged s
+                    WHERE s.run_id = :run AND s.state = 'queued' AND NOT EXISTS (
+                        SELECT 1 FROM due d WHERE d.integration_id = :integration AND d.pair = s.pair
+                          AND d.side = s.side AND d.record_id = s.record_id AND d.run_id = :run)
+                    LIMIT 5000
+                    """
+                ),
+                {"run": self._id, "integration": self._context.id},
+            ).all()
+        if rows:
+            log.info("run %s: %d events are sent again", self._id, len(rows))
+            self._send(rows)
+
+    def _finish(self) -> bool:
+        """Closes the run where every listed record has its outcome: watermark, timer, lease, in one transaction."""
+        with self._ports.db.transaction() as session:
+            self._ports.leases.check(session, self._lease)
+            open_rows = session.execute(
+                text("SELECT count(*) FROM staged WHERE run_id = :run AND state IN ('listed', 'queued')"),
+                {"run": self._id},
+            ).scalar_one()
+            if open_rows:
+                return False
+            self._advance_watermarks(session)
+            failed = session.execute(
+                text("SELECT coalesce(sum(records), 0) FROM run_count WHERE run_id = :run AND outcome = 'failed'"),
+                {"run": self._id},
+            ).scalar_one()
+            session.execute(
+                text("UPDATE run SET state = :state, ended_at = clock_timestamp(), pending = 0 WHERE id = :run"),
+                {"run": self._id, "state": end_of(int(failed)).value},
+            )
+            _schedule_next(session, self._context.id)
+            session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": self._id})
+            self._ports.leases.release(session, self._lease)
+        _wake_idle(self._ports)
+        return False
+
+    def _advance_watermarks(self, session: Session) -> None:
+        """The start of this run (TR-5). It never goes back."""
+        started = session.execute(text("SELECT started_at FROM run WHERE id = :run"), {"run": self._id}).scalar_one()
+        for name in self._context.pairs:
+            for side in Side:
+                key = {"i": self._context.id, "pair": name, "side": side.value}
+                current = session.execute(
+                    text("SELECT read_from FROM watermark WHERE integration_id = :i AND pair = :pair AND side = :side"),
+                    key,
+                ).scalar()
+                session.execute(
+                    text(
+                        """
+                        INSERT INTO watermark (integration_id, pair, side, workspace_id, read_from, run_id)
+                        VALUES (:i, :pair, :side, :workspace, :mark, :run)
+                        ON CONFLICT (integration_id, pair, side) DO UPDATE
+                        SET read_from = excluded.read_from, run_id = excluded.run_id
+                        """
+                    ),
+                    {
+                        **key,
+                        "workspace": self._context.workspace_id,
+                        "mark": advanced(current, started),
+                        "run": self._id,
+                    },
+                )
+
+
+_STAGE = text(
+    """
+    INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, modified_at,
+        folded_key, read_at, state)
+    VALUES (:run, :pair, :side, :record, :workspace, CAST(:fields AS jsonb), :complete, :inactive, :modified, :key,
+        :read_at, 'listed')
+    ON CONFLICT (run_id, pair, side, record_id) DO UPDATE SET fields = excluded.fields,
+        modified_at = excluded.modified_at, inactive = excluded.inactive, folded_key = excluded.folded_key,
+        read_at = excluded.read_at
+    """
+)
+_QUEUE = text(
+    """
+    UPDATE staged s SET state = 'queued'
+    FROM (SELECT pair, side, record_id FROM staged WHERE run_id = :run AND state = 'listed'
+          ORDER BY verdict <> 'pair', array_position(CAST(:pairs AS text[]), pair), side, record_id LIMIT :n) q
+    WHERE s.run_id = :run AND s.pair = q.pair AND s.side = q.side AND s.record_id = q.record_id
+    RETURNING s.pair, s.side, s.record_id
+    """
+)
+
+
+def _cut(page: Page, facts: ModuleFacts, since: datetime | None) -> tuple[Sequence[Record], bool]:
+    """The rows inside the window, and whether the list is done: newest first, it ends below the window (closed)."""
+    if since is None or facts.order is not ListOrder.MODIFIED_DESC:
+        return page.rows, page.next_cursor is None
+    edge = since - timedelta(seconds=1)  # vendors' times are cut to the second
+    inside = [row for row in page.rows if row.modified_at is None or row.modified_at >= edge]
+    return inside, page.next_cursor is None or len(inside) < len(page.rows)

@@ -1,0 +1,217 @@
+"""Who holds an org: take both orgs, renew, release only as the owner; a fencing token that grows (LK-1, LK-2).
+
+Postgres decides, by one clock: its own `clock_timestamp()`. Nothing here commits: each function is one step of the
+caller's transaction. A run's lease is joined by every worker that works on that run; webhook work holds its orgs
+softly: whoever wants them gets them as soon as no batch is open (LK-4).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from shared.errors import LeaseLost, OrgHeld
+from shared.settings import Settings
+
+WANTED_STALE_S = 30.0
+"""A waiter that did not ask again for so long has gone away (scaled)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """`name` is "run:<sync id>" or "webhook:<integration id>"; `kind` decides how a waiter is treated."""
+
+    name: str
+    kind: str
+    integration_id: int
+    workspace_id: int
+
+    @property
+    def run_id(self) -> int | None:
+        return int(self.name.removeprefix("run:")) if self.kind == "run" else None
+
+
+def run_holder(run_id: int, integration_id: int, workspace_id: int) -> Holder:
+    return Holder(f"run:{run_id}", "run", integration_id, workspace_id)
+
+
+def webhook_holder(integration_id: int, workspace_id: int) -> Holder:
+    return Holder(f"webhook:{integration_id}", "webhook", integration_id, workspace_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`deadline` is this process' monotonic clock, counted from before the lease was asked for."""
+
+    holder: Holder
+    orgs: tuple[int, ...]
+    fence: int
+    deadline: float
+
+    def remaining_s(self) -> float:
+        return self.deadline - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Not got: who has an org, and since when (aware UTC)."""
+
+    holder: str
+    since: datetime
+
+    def error(self) -> OrgHeld:
+        who = {"run": "sync", "webhook": "webhook work of integration", "import": "import"}
+        kind, _, number = self.holder.partition(":")
+        message = f"Held by {who.get(kind, kind)} {number} since {self.since:%Y-%m-%d %H:%M:%S} UTC."
+        return OrgHeld(message, holder=self.holder, since=self.since)
+
+
+_LOCK = text(
+    """
+    SELECT l.*,
+           l.expires_at > clock_timestamp() AS live,
+           l.holder IS NULL OR l.expires_at + make_interval(secs => :grace) < clock_timestamp() AS free,
+           l.kind = 'webhook' AND NOT EXISTS (
+               SELECT 1 FROM open_batch b WHERE b.fence = l.fence AND b.until > clock_timestamp()) AS idle,
+           coalesce(l.wanted_at + make_interval(secs => :stale) > clock_timestamp(), false) AS wanted
+    FROM org_lease l WHERE l.org_id = ANY(:orgs) ORDER BY l.org_id FOR UPDATE OF l
+    """
+)
+_MAKE_ROW = text(
+    "INSERT INTO org_lease (org_id, workspace_id, fence) SELECT id, workspace_id, 0 FROM orgs WHERE id = ANY(:orgs) "
+    "ON CONFLICT (org_id) DO NOTHING"
+)
+_END_LOG = text(
+    "UPDATE lease_log SET released_at = clock_timestamp() "
+    "WHERE released_at IS NULL AND (org_id, fence) IN (SELECT org_id, fence FROM org_lease WHERE org_id = ANY(:orgs))"
+)
+_TAKE = text(
+    """
+    UPDATE org_lease SET holder = :holder, kind = :kind, integration_id = :integration, fence = :fence,
+           taken_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => :ttl),
+           wanted_by = NULL, wanted_at = NULL
+    WHERE org_id = ANY(:orgs)
+    """
+)
+_LOG = text(
+    "INSERT INTO lease_log (org_id, fence, workspace_id, holder, kind, taken_at) "
+    "SELECT org_id, fence, workspace_id, holder, kind, taken_at FROM org_lease WHERE org_id = ANY(:orgs)"
+)
+_EXTEND = text(
+    """
+    UPDATE org_lease SET expires_at = clock_timestamp() + make_interval(secs => :ttl)
+    WHERE org_id = ANY(:orgs) AND holder = :holder AND fence = :fence AND expires_at > clock_timestamp()
+    """
+)
+_WANT = text(
+    "UPDATE org_lease SET wanted_by = :holder, wanted_at = clock_timestamp() "
+    "WHERE org_id = ANY(:orgs) AND holder IS DISTINCT FROM :holder"
+)
+_CHECK = text(
+    """
+    SELECT org_id FROM org_lease
+    WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder AND expires_at > clock_timestamp()
+    FOR KEY SHARE
+    """
+)
+_RELEASE = text(
+    "UPDATE org_lease SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL "
+    "WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder"
+)
+
+
+class Leases:
+    def __init__(self, settings: Settings) -> None:
+        self._ttl_s = settings.scaled(settings.lease_ttl_s)
+        self._grace_s = settings.scaled(settings.push_deadline_s)
+        self._stale_s = settings.scaled(WANTED_STALE_S)
+        self._push_s = settings.scaled(settings.push_deadline_s + 5)
+
+    def take(self, session: Session, orgs: Sequence[int], holder: Holder) -> Lease | Held:
+        """Takes both orgs or none; joins where `holder` has them already. A waiter's wish is noted: commit it.
+
+        Two takers cannot deadlock: rows are locked in the order of their ids.
+        """
+        started = time.monotonic()
+        ids = sorted(orgs)
+        rows = self._lock(session, ids)
+        if all(row.holder == holder.name and row.live for row in rows) and len({row.fence for row in rows}) == 1:
+            if holder.kind == "webhook" and any(row.wanted for row in rows):
+                return self._held(rows, holder)
+            lease = Lease(holder, tuple(ids), rows[0].fence, started + self._ttl_s)
+            self._extend(session, lease)
+            return lease
+        blockers = [row for row in rows if not (row.free or row.idle or row.holder == holder.name)]
+        if blockers:
+            session.execute(_WANT, {"orgs": ids, "holder": holder.name})
+            return self._held(blockers, holder)
+        if holder.kind == "webhook" and any(row.wanted and row.wanted_by != holder.name for row in rows):
+            return self._held(rows, holder)
+        return self._take(session, ids, holder, started)
+
+    def holder_for_events(self, session: Session, orgs: Sequence[int], webhook: Holder) -> Holder:
+        """The run of this integration that has the orgs, else webhook work: events join a run that is on (LK-3)."""
+        rows = session.execute(
+            text("SELECT holder, kind, integration_id FROM org_lease WHERE org_id = ANY(:orgs)"), {"orgs": list(orgs)}
+        ).all()
+        names = {row.holder for row in rows if row.kind == "run" and row.integration_id == webhook.integration_id}
+        if len(rows) == len(orgs) and len(names) == 1 and all(row.kind == "run" for row in rows):
+            return Holder(names.pop(), "run", webhook.integration_id, webhook.workspace_id)
+        return webhook
+
+    def renew(self, session: Session, lease: Lease) -> Lease:
+        """Raises LeaseLost where it ended or was taken over."""
+        started = time.monotonic()
+        self._extend(session, lease)
+        return Lease(lease.holder, lease.orgs, lease.fence, started + self._ttl_s)
+
+    def covers_push(self, lease: Lease) -> bool:
+        """False: renew before the next push, or a frozen holder could push after another took over (P4)."""
+        return lease.remaining_s() >= self._push_s
+
+    def check(self, session: Session, lease: Lease) -> None:
+        """First statement of each result transaction. KEY SHARE: the heartbeat passes, a take-over waits for us."""
+        found = session.execute(
+            _CHECK, {"orgs": list(lease.orgs), "fence": lease.fence, "holder": lease.holder.name}
+        ).all()
+        if len(found) != len(lease.orgs):
+            raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
+
+    def release(self, session: Session, lease: Lease) -> None:
+        self._lock(session, list(lease.orgs))
+        session.execute(_END_LOG, {"orgs": list(lease.orgs)})
+        session.execute(_RELEASE, {"orgs": list(lease.orgs), "fence": lease.fence, "holder": lease.holder.name})
+
+    def _lock(self, session: Session, orgs: list[int]) -> Sequence[Row[tuple[object, ...]]]:
+        query = {"orgs": orgs, "grace": self._grace_s, "stale": self._stale_s}
+        rows = session.execute(_LOCK, query).all()
+        if len(rows) < len(orgs):
+            session.execute(_MAKE_ROW, {"orgs": orgs})
+            rows = session.execute(_LOCK, query).all()
+        return rows
+
+    def _take(self, session: Session, orgs: list[int], holder: Holder, started: float) -> Lease:
+        session.execute(_END_LOG, {"orgs": orgs})
+        fence = session.execute(text("SELECT nextval('fence_seq')")).scalar_one()
+        values = {"holder": holder.name, "kind": holder.kind, "integration": holder.integration_id}
+        session.execute(_TAKE, {**values, "orgs": orgs, "fence": fence, "ttl": self._ttl_s})
+        session.execute(_LOG, {"orgs": orgs})
+        return Lease(holder, tuple(orgs), fence, started + self._ttl_s)
+
+    def _extend(self, session: Session, lease: Lease) -> None:
+        query = {"orgs": list(lease.orgs), "holder": lease.holder.name, "fence": lease.fence, "ttl": self._ttl_s}
+        if session.execute(_EXTEND, query).rowcount != len(lease.orgs):  # type: ignore[attr-defined]
+            raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
+
+    @staticmethod
+    def _held(rows: Sequence[Row[tuple[object, ...]]], asker: Holder) -> Held:
+        row = next((row for row in rows if row.holder and row.holder != asker.name), None)
+        if row is None:  # ours, but a waiter goes first
+            row = next(row for row in rows if row.wanted_by)
+            return Held(str(row.wanted_by), row.wanted_at)
+        return Held(str(row.holder), row.taken_at)

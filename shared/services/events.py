@@ -1,0 +1,148 @@
+"""The webhook door's use case: a verified delivery becomes change events on their lanes, or is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sqlalchemy import or_, select
+
+from shared.bus import LIVE, Bus, Lane
+from shared.connectors.base import Hint, WebhookRequest
+from shared.connectors.registry import get_vendor
+from shared.db.models import Integration
+from shared.db.session import Database
+from shared.engine.context import lane_of
+from shared.errors import NotFound, Unavailable, WebhookRefused
+from shared.integrations.registry import integration as declared
+from shared.services.connections import ConnectionService, WebhookTarget
+from shared.settings import Settings
+from shared.sync.events import ChangeEvent, Origin, encode
+from shared.sync.events import Hint as EventHint
+from shared.sync.model import ModuleName, RecordId, Side
+
+CACHE_S = 5.0
+"""How long a door remembers whom a path token belongs to: a delivery costs one call to Redis, none to Postgres."""
+
+
+class WakeDrain(Protocol):
+    def drain(self, lane: Lane) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Where changes of one module of an org go."""
+
+    integration_id: int
+    pair: str
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    until: float
+    target: WebhookTarget | None
+    routes: dict[ModuleName, tuple[_Route, ...]] = field(default_factory=dict)
+
+
+class EventService:
+    def __init__(
+        self, database: Database, bus: Bus, wake: WakeDrain, connections: ConnectionService, settings: Settings
+    ) -> None:
+        self._db = database
+        self._bus = bus
+        self._wake = wake
+        self._connections = connections
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._cache: dict[str, _Known] = {}
+
+    def accept_webhook(self, vendor: str, path_token: str, request: WebhookRequest) -> int:
+        """Puts one event per changed record and integration on its lane; returns how many.
+
+        They are on disk when it returns (appendfsync always), so a 2xx may be answered. Raises WebhookRefused (401,
+        400), Unavailable (nothing was kept: the vendor, or the next poll, brings it again).
+        """
+        known = self._known(vendor, path_token)
+        if known.target is None:
+            raise WebhookRefused("unknown webhook", status=401)
+        parser = get_vendor(vendor).webhooks
+        parser.verify(request, [secret.get_secret_value() for secret in known.target.secrets])
+        hints = parser.parse(request)
+        items = [item for hint in hints for item in self._events(known, hint)]
+        if items:
+            self._check_room([lane for lane, _ in items])
+            for lane in self._bus.add(items):
+                self._wake.drain(lane)
+        return len(items)
+
+    def _events(self, known: _Known, hint: Hint) -> list[tuple[Lane, str]]:
+        items = []
+        for route in known.routes.get(hint.module, ()):
+            event = ChangeEvent(
+                event_id=uuid.uuid4().hex,
+                correlation_id=uuid.uuid4().hex[:16],
+                integration_id=route.integration_id,
+                pair=route.pair,
+                side=route.side,
+                record_id=RecordId(hint.id),
+                hint=EventHint.DELETE if hint.deleted else EventHint.UPSERT,
+                origin=Origin.WEBHOOK,
+                received_at=int(time.time() * 1000),
+            )
+            lane = lane_of(route.integration_id, LIVE, route.pair, route.side, hint.id, self._settings.shards)
+            items.append((lane, json.dumps(encode(event))))
+        return items
+
+    def _check_room(self, lanes: Sequence[Lane]) -> None:
+        if self._bus.length(dict.fromkeys(lanes)) > self._settings.webhook_bound:
+            raise Unavailable("Too many events are waiting; send this again later.", retry_after_s=60)
+
+    def _known(self, vendor: str, path_token: str) -> _Known:
+        key = hashlib.sha256(f"{vendor}/{path_token}".encode()).hexdigest()
+        with self._lock:
+            found = self._cache.get(key)
+        if found is not None and found.until > time.monotonic():
+            return found
+        found = self._look_up(vendor, path_token)
+        with self._lock:
+            if len(self._cache) > 10_000:  # made-up tokens must not fill the memory
+                self._cache.clear()
+            self._cache[key] = found
+        return found
+
+    def _look_up(self, vendor: str, path_token: str) -> _Known:
+        until = time.monotonic() + CACHE_S
+        try:
+            get_vendor(vendor)
+        except NotFound:
+            return _Known(until, None)
+        target = self._connections.webhook_target(path_token)
+        if target is None or target.vendor != vendor:
+            return _Known(until, None)
+        return _Known(until, target, self._routes(target))
+
+    def _routes(self, target: WebhookTarget) -> dict[ModuleName, tuple[_Route, ...]]:
+        routes: dict[ModuleName, tuple[_Route, ...]] = {}
+        with self._db.transaction() as session:
+            rows = session.scalars(
+                select(Integration).where(
+                    or_(Integration.left_org_id == target.org_id, Integration.right_org_id == target.org_id),
+                    Integration.state.in_(("enabled", "paused")),
+                )
+            ).all()
+        for row in rows:
+            declaration = declared(row.kind)
+            synced = next(one.pairs for one in declaration.sync_types if one.key == row.sync_type)
+            side = Side.LEFT if row.left_org_id == target.org_id else Side.RIGHT
+            for pair in declaration.pairs:
+                if pair.name in synced:
+                    module = pair.module(side)
+                    routes[module] = (*routes.get(module, ()), _Route(row.id, pair.name, side))
+        return routes

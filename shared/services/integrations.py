@@ -1,0 +1,143 @@
+"""Integrations: making one of two connected orgs, and looking at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, aliased
+
+from shared.db.models import Integration, Org
+from shared.db.session import Database
+from shared.errors import NotFound, Refused
+from shared.integrations.registry import integration as declared
+from shared.integrations.registry import integrations as all_declared
+from shared.sync.model import Side
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationView:
+    """For people. Times are aware UTC; `next_run_at` None: nothing is planned."""
+
+    id: int
+    kind: str
+    label: str
+    name: str
+    state: str
+    left_vendor: str
+    left_org: str
+    right_vendor: str
+    right_org: str
+    sync_type: str
+    policy: str
+    pairs: tuple[str, ...]
+    fetched_at: datetime | None
+    next_run_at: datetime | None
+    schedule_on: bool
+    schedule_interval_s: int
+
+
+class IntegrationService:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def create(self, workspace_id: int, kind: str, left_org_id: int, right_org_id: int, name: str | None = None) -> int:
+        """Enabled at once with its defaults; Fetch must run before the first sync (SU-4).
+
+        Raises NotFound (kind, org), Refused (wrong vendors, or there is one already).
+        """
+        declaration = declared(kind)
+        with self._db.transaction() as session:
+            orgs = {
+                Side.LEFT: _org(session, workspace_id, left_org_id),
+                Side.RIGHT: _org(session, workspace_id, right_org_id),
+            }
+            for side, org in orgs.items():
+                if org.vendor != declaration.vendor(side):
+                    raise Refused(
+                        f"{declaration.label} needs an org of {declaration.vendor(side)} on the {side.value} side, "
+                        f"org {org.id} is of {org.vendor}.",
+                        code="WRONG_VENDOR",
+                    )
+            title = name or f"{orgs[Side.LEFT].name} - {orgs[Side.RIGHT].name}"
+            row = Integration(
+                workspace_id=workspace_id,
+                kind=kind,
+                name=title,
+                left_org_id=left_org_id,
+                right_org_id=right_org_id,
+                state="enabled",
+                mapping={},
+            )
+            session.add(row)
+            try:
+                session.flush()
+            except IntegrityError:
+                raise Refused("There is an integration of these two orgs already.", code="EXISTS") from None
+            return row.id
+
+    def of_workspace(self, workspace_id: int) -> list[IntegrationView]:
+        with self._db.transaction() as session:
+            return [
+                _view(row[0], row[1], row[2])
+                for row in session.execute(_query().where(Integration.workspace_id == workspace_id))
+            ]
+
+    def get(self, workspace_id: int, integration_id: int) -> IntegrationView:
+        """Raises NotFound; another workspace's integration is not found either."""
+        with self._db.transaction() as session:
+            row = session.execute(
+                _query().where(Integration.workspace_id == workspace_id, Integration.id == integration_id)
+            ).first()
+        if row is None:
+            raise NotFound(
+                f"There is no integration {integration_id}. See `bothways integrations`.", code="UNKNOWN_INTEGRATION"
+            )
+        return _view(row[0], row[1], row[2])
+
+    def kinds(self) -> list[str]:
+        return list(all_declared())
+
+
+_left, _right = aliased(Org), aliased(Org)
+
+
+def _query() -> Select[Integration, Org, Org]:
+    return (
+        select(Integration, _left, _right)
+        .join(_left, _left.id == Integration.left_org_id)
+        .join(_right, _right.id == Integration.right_org_id)
+        .order_by(Integration.id)
+    )
+
+
+def _org(session: Session, workspace_id: int, org_id: int) -> Org:
+    org = session.get(Org, org_id)
+    if org is None or org.workspace_id != workspace_id:
+        raise NotFound(f"There is no org {org_id}.", code="UNKNOWN_ORG")
+    return org
+
+
+def _view(row: Integration, left: Org, right: Org) -> IntegrationView:
+    declaration = declared(row.kind)
+    synced = next(one.pairs for one in declaration.sync_types if one.key == row.sync_type)
+    return IntegrationView(
+        id=row.id,
+        kind=row.kind,
+        label=declaration.label,
+        name=row.name,
+        state=row.state,
+        left_vendor=left.vendor,
+        left_org=left.name,
+        right_vendor=right.vendor,
+        right_org=right.name,
+        sync_type=row.sync_type,
+        policy=row.policy,
+        pairs=tuple(one.name for one in declaration.pairs if one.name in synced),
+        fetched_at=row.fetched_at,
+        next_run_at=row.next_run_at,
+        schedule_on=row.schedule_on,
+        schedule_interval_s=row.schedule_interval_s,
+    )

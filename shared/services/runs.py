@@ -1,0 +1,184 @@
+"""Runs for people: Fetch, Sync Now, the overview, details and failures with their CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.orm import Session
+
+from shared.db.queries import outcomes as outcome_queries
+from shared.db.queries import runs as run_queries
+from shared.db.session import Database
+from shared.engine.housekeeping import new_run
+from shared.errors import NotFound, OrgHeld, Refused
+from shared.services.integrations import IntegrationService
+from shared.sync.guards import may_start
+from shared.sync.reasons import REASONS, sentence
+from shared.sync.states import RunKind
+
+TERMINAL = ("completed", "completed_with_failures", "failed", "cancelled")
+
+
+class WakeRun(Protocol):
+    def run(self, run_id: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`listed` of `records` were settled while listing and have no row in the details."""
+
+    direction: str
+    pair: str
+    outcome: str
+    reason: str
+    records: int
+    conflicts: int
+    listed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """`settled` of `total` records that need work have their outcome; both 0 before the lists are read."""
+
+    id: int
+    integration_id: int
+    kind: str
+    trigger: str
+    state: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    waiting_for: str | None
+    error_code: str | None
+    error_detail: str | None
+    report: Mapping[str, Any]
+    listed: int
+    total: int
+    settled: int
+    counts: tuple[Count, ...] = field(default=())
+
+    @property
+    def ended(self) -> bool:
+        return self.state in TERMINAL
+
+
+class RunService:
+    def __init__(self, database: Database, wake: WakeRun) -> None:
+        self._db = database
+        self._wake = wake
+
+    def fetch(self, workspace_id: int, integration_id: int) -> int:
+        """Binds what is the same on both sides; writes to neither (SU-4). Returns the Sync ID."""
+        return self._start(workspace_id, integration_id, RunKind.FETCH)
+
+    def sync_now(self, workspace_id: int, integration_id: int) -> int:
+        """Raises NotFound, Refused (Fetch first, not enabled), OrgHeld (this integration has a run already)."""
+        return self._start(workspace_id, integration_id, RunKind.SYNC)
+
+    def _start(self, workspace_id: int, integration_id: int, kind: RunKind) -> int:
+        view = IntegrationService(self._db).get(workspace_id, integration_id)
+        refusal = may_start(
+            kind, fetched=view.fetched_at is not None, enabled=view.state == "enabled", connections_live=True
+        )
+        if refusal is not None:
+            raise Refused(refusal.sentence, code=refusal.code)
+        with self._db.transaction() as session:
+            run_id = new_run(session, integration_id, workspace_id, kind.value, "manual")
+            if run_id is None:
+                raise _held(session, integration_id)
+        self._wake.run(run_id)
+        return run_id
+
+    def recent(self, workspace_id: int, integration_id: int | None = None, limit: int = 50) -> list[RowMapping]:
+        with self._db.transaction() as session:
+            return run_queries.list_runs(session, workspace_id, integration_id, limit)
+
+    def get(self, workspace_id: int, run_id: int) -> RunView:
+        with self._db.transaction() as session:
+            row = run_queries.get_run(session, workspace_id, run_id)
+            if row is None:
+                raise NotFound(f"There is no sync {run_id}. See `bothways runs`.", code="UNKNOWN_RUN")
+            progress = run_queries.progress(session, run_id)
+            counts = tuple(Count(**one) for one in run_queries.counts(session, run_id))
+        names = [one.name for one in fields(RunView) if one.name in row]
+        return RunView(**{name: row[name] for name in names}, **progress, counts=counts)
+
+    def outcomes(
+        self, workspace_id: int, run_id: int, *, outcome: str | None = None, after_id: int = 0, limit: int = 200
+    ) -> list[dict[str, Any]]:
+        self.get(workspace_id, run_id)
+        with self._db.transaction() as session:
+            rows = outcome_queries.list_outcomes(
+                session, workspace_id, run_id, outcome=outcome, after_id=after_id, limit=limit
+            )
+        return [_explained(row) for row in rows]
+
+    def failures(self, workspace_id: int, run_id: int) -> list[dict[str, Any]]:
+        self.get(workspace_id, run_id)
+        with self._db.transaction() as session:
+            return [_explained(row) for row in outcome_queries.iterate_failures(session, workspace_id, run_id)]
+
+    def failures_csv(self, workspace_id: int, run_id: int) -> str:
+        """RFC 4180, one line per failed record with its reason (LG-3); cells cannot be formulas."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\r\n")
+        writer.writerow(
+            ["module", "direction", "record", "twin", "reason", "what happened", "what to do", "tries", "at"]
+        )
+        for row in self.failures(workspace_id, run_id):
+            cells = (
+                row["pair"],
+                row["direction"],
+                row["record_id"],
+                row["twin_id"],
+                row["reason"],
+                row["sentence"],
+                row["remedy"],
+                row["attempt"],
+                row["at"].isoformat(),
+            )
+            writer.writerow(neutral(cells))
+        return out.getvalue()
+
+
+def neutral(cells: Iterable[object]) -> list[str]:
+    """A cell that a spreadsheet would run as a formula gets a leading apostrophe (reliability section 7, CSV out)."""
+    return [_neutral("" if cell is None else str(cell)) for cell in cells]
+
+
+def _neutral(cell: str) -> str:
+    # The control characters are looked for before blanks and quotes are passed over: a tab is both.
+    risky = cell[:1] in ("\t", "\r", "\n", "\0") or cell.lstrip(" \"'")[:1] in ("=", "+", "-", "@", "\t", "\r", "\0")
+    return "'" + cell if risky else cell
+
+
+def _explained(row: RowMapping) -> dict[str, Any]:
+    reason = REASONS.get(row["reason"])
+    return {
+        **row,
+        "sentence": sentence(row["reason"], row["detail"]) if reason else "",
+        "remedy": reason.remedy if reason else "",
+    }
+
+
+def _held(session: Session, integration_id: int) -> OrgHeld:
+    row = session.execute(
+        text(
+            "SELECT id, created_at FROM run WHERE integration_id = :i AND kind <> 'webhook' "
+            "AND state NOT IN ('completed', 'completed_with_failures', 'failed', 'cancelled')"
+        ),
+        {"i": integration_id},
+    ).first()
+    if row is None:
+        return OrgHeld("Another sync has just ended; try again.", holder="", since=datetime.now().astimezone())
+    return OrgHeld(
+        f"Sync {row.id} of this integration is on since {row.created_at:%Y-%m-%d %H:%M:%S} UTC. Wait until it ends.",
+        holder=f"run:{row.id}",
+        since=row.created_at,
+    )

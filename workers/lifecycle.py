@@ -1,0 +1,92 @@
+"""What a worker process opens and closes: engine, Redis, connectors, keeper. Nothing is opened at import."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from celery.signals import setup_logging, worker_init, worker_shutdown
+
+from shared.bus import RESULTS, Bus, make_redis
+from shared.connectors.base import Connector
+from shared.db.session import Database, make_engine
+from shared.engine.context import ConnectorPool, Ports
+from shared.engine.keeper import Keeper
+from shared.errors import Unavailable
+from shared.lease import Leases
+from shared.observability import configure_logging
+from shared.services.connections import ConnectionService
+from shared.settings import Settings, load_settings
+from shared.vault import load_vault
+from shared.wake import CeleryWake
+from workers.app import app
+
+THREADS = 24
+"""Upper bound of worker threads that use the database at once; the pool has two more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    ports: Ports
+    keeper: Keeper
+    results_lock: threading.Lock
+
+
+_runtime: Runtime | None = None
+_lock = threading.Lock()
+
+
+def runtime() -> Runtime:
+    """This process' ports; made by the first who asks, also when Redis was away at start."""
+    global _runtime
+    with _lock:
+        if _runtime is None:
+            _runtime = open_runtime(load_settings())
+        return _runtime
+
+
+def open_runtime(settings: Settings) -> Runtime:
+    worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}".replace("/", "_")
+    database = Database(make_engine(settings, threads=THREADS))
+    client = make_redis(settings)
+    bus = Bus(client, settings, worker)
+    bus.ensure_group(RESULTS)
+    leases = Leases(settings)
+    service = ConnectionService(database, load_vault(settings.key_file), settings, client)
+
+    def open_connector(connection_id: int) -> Connector:
+        return service.open_connector(connection_id)
+
+    ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector))
+    keeper = Keeper(bus, database, leases, settings)
+    keeper.start()
+    return Runtime(ports, keeper, threading.Lock())
+
+
+@setup_logging.connect
+def _logging(**_: Any) -> None:
+    configure_logging()
+
+
+@worker_init.connect
+def _opened(**_: Any) -> None:
+    try:
+        runtime()
+    except Unavailable as error:
+        logging.getLogger(__name__).warning("starting without Redis: %s", error.code)
+
+
+@worker_shutdown.connect
+def _closed(**_: Any) -> None:
+    global _runtime
+    with _lock:
+        if _runtime is not None:
+            _runtime.keeper.stop()
+            _runtime.ports.connectors.close()
+            _runtime.ports.db.close()
+            _runtime = None

@@ -1,0 +1,20 @@
+"""Beat's ticks."""
+
+from __future__ import annotations
+
+from shared.engine import housekeeping as engine
+from workers.app import app
+from workers.lifecycle import runtime
+from workers.quiet import quietly
+
+
+@app.task(name="housekeeping.tick")
+def tick() -> None:
+    with quietly("housekeeping.tick"):
+        engine.tick(runtime().ports)
+
+
+@app.task(name="housekeeping.hourly")
+def hourly() -> None:
+    with quietly("housekeeping.hourly"):
+        engine.hourly(runtime().ports)
