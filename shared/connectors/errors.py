@@ -96,6 +96,9 @@ def error_of(rules: ErrorRules, answer: Answer, sent: Iterable[object] = ()) -> 
     complaint = rules.complaint(answer)
     if complaint is None:
         return None if answer.status < 300 else unclear(rules.vendor, answer.is_write, f"answered HTTP {answer.status}")
+    if answer.status == 404 and not answer.readable:
+        # A gateway's page, not the vendor's word that the record is gone.
+        return unclear(rules.vendor, answer.is_write, "answered HTTP 404 with a body that cannot be read")
     rule = _rule_for(rules, answer.status, complaint)
     return _made(rules.vendor, rule, answer, complaint, sent)
 

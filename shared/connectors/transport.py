@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -76,14 +77,20 @@ class _Backend(httpcore.SyncBackend):
         return _Stream(super().connect_tcp(host, port, capped, local_address, socket_options))
 
 
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """One for the process: reading the root certificates takes some 20 ms."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class DeadlineTransport(httpx.HTTPTransport):
     """HTTP/1.1, no retries, no proxy from the environment; only the pool differs from httpx's own."""
 
     def __init__(self, *, connections: int = 10) -> None:
-        super().__init__(retries=0, trust_env=False)
+        super().__init__(verify=_ssl_context(), retries=0, trust_env=False)
         self._pool.close()
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
+            ssl_context=_ssl_context(),
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=5.0,

@@ -28,6 +28,7 @@ TABLE = (
     Rule(Kind.REJECTED, "FIELD_TOO_LONG", code="15"),
     Rule(Kind.REJECTED, "MANDATORY_FIELD_EMPTY", code="4"),
     Rule(Kind.REJECTED, "VENDOR_REJECTED", code="5"),
+    Rule(Kind.REJECTED, "VENDOR_REJECTED", status=404, code=""),
     Rule(Kind.REJECTED, "TARGET_GONE", status=404),
 )
 

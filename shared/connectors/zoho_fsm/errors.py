@@ -31,6 +31,7 @@ TABLE = (
     Rule(Kind.REJECTED, "VENDOR_REJECTED", code="INVALID_URL_PATTERN"),
     # [I] How FSM answers for an id that does not exist is not established: 404, or INVALID_DATA about `id`.
     Rule(Kind.REJECTED, "TARGET_GONE", code="NO_SUCH_ID"),
+    Rule(Kind.REJECTED, "VENDOR_REJECTED", status=404, code=""),
     Rule(Kind.REJECTED, "TARGET_GONE", status=404),
 )
 
