@@ -187,9 +187,11 @@ def _without_doubles(group: Iterable[ChangeEvent]) -> tuple[ChangeEvent, ...]:
     return tuple(sorted(kept.values(), key=lambda event: (event.received_at, event.event_id)))
 
 
-def _precedence(event: ChangeEvent) -> tuple[int, int, bool, str, int]:
-    """A total order, so that it does not matter in which order doubles came."""
-    return event.attempt, event.received_at, event.hint is Hint.DELETE, event.origin, event.run_id or 0
+def _precedence(event: ChangeEvent) -> tuple[int, int, bool, str, int, bool, str]:
+    """A total order, so that it does not matter in which order doubles came; of two alike, the one to read afresh."""
+    run = -1 if event.run_id is None else event.run_id
+    deleted = event.hint is Hint.DELETE
+    return event.attempt, event.received_at, deleted, event.origin, run, not event.staged, event.correlation_id
 
 
 # Lanes

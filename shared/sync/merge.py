@@ -52,6 +52,23 @@ def apply_writes(record: Record, changes: Iterable[Change]) -> Record:
     return replace(record, fields={**record.fields, **{change.field: change.new for change in changes}})
 
 
+def read_back(pair: Pair, base: Base, side: Side, changes: Iterable[Change], shown: Record) -> Base:
+    """The base after a write whose answer showed the record: what the vendor made of each written field (FM-10).
+
+    Only of written fields: another field of the answer may hold somebody's edit that was not merged yet. A side
+    that was read back so is not `unread`.
+    """
+    written = {change.field for change in changes}
+    after = dict(base)
+    for fp in pair.mapping:
+        name = fp.field(side)
+        if fp.key in after and name in written and is_known(shown, name):
+            left, right = after[fp.key]
+            got = shown.get(name)
+            after[fp.key] = (got, right) if side is Side.LEFT else (left, got)
+    return after
+
+
 def merge(
     pair: Pair,
     left: Record,

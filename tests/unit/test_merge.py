@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from shared.sync.merge import MergeResult, Trouble, apply_writes, merge, newer_side
+from shared.sync.merge import MergeResult, Trouble, apply_writes, merge, newer_side, read_back
 from shared.sync.model import Change, Conflict, FieldDef, FieldFlow, FieldPair, Pair, Record, RecordId, Side, Value
 from shared.sync.reasons import Code
 from tests.unit.sync_builders import NUMBER, RICH, lefty, righty, simple
@@ -233,6 +233,19 @@ def test_the_emoji_of_the_brief() -> None:
     assert result.warnings == ("Note holds less than the source: the value was cut or rounded.",)
     again = _merge(pair, ("abc", "abc😀d"), result.base["a|b"])
     assert again.writes == {}
+
+
+@pytest.mark.rule("FM-10")
+def test_the_answer_of_a_write_is_read_back_for_what_was_written() -> None:
+    base: Mapping[str, Two] = {"Name|name": ("n", "n"), "a|b": ("acme.com", "acme.com")}
+    changes = [Change("b", None, "acme.com")]
+    shown = righty(name="edited meanwhile", b="https://acme.com/")
+    after = read_back(NOTE, base, R, changes, shown)
+    assert after == {"Name|name": ("n", "n"), "a|b": ("acme.com", "https://acme.com/")}
+    assert _written(merge(NOTE, lefty(Name="n", a="acme.com"), shown, after)) == {L: {"Name": "edited meanwhile"}}
+    assert read_back(NOTE, base, R, changes, replace(righty(), complete=False)) == base
+    assert read_back(NOTE, base, L, [Change("a", None, "x")], lefty(a="X"))["a|b"] == ("X", "acme.com")
+    assert read_back(NOTE, {}, R, changes, shown) == {}
 
 
 # Troubles
