@@ -133,7 +133,9 @@ def test_they_die_with_a_killed_parent_and_give_the_folder_free(folder: Path) ->
         pids: list[int] = json.loads(parent.stdout.readline())
         pids += [member for pid in pids for member in family(pid)]
         assert len(pids) > 4, "Postgres has processes of its own"
-        assert all(process_row(pid) for pid in pids), "they outlive the thread that started them"
+        assert all(process_row(pid) for pid in pids)
+        for name in ("postgresql.log", "valkey.log"):
+            assert "shut" not in (folder / name).read_text().rpartition("ready to accept")[2], "not with the thread"
         parent.kill()
     # At once, without waiting: the lock is handed over only when the last process of the old server has gone.
     for kind in SERVERS:
