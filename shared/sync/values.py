@@ -66,9 +66,7 @@ def same(a: Value, b: Value) -> bool:
         return a == b or _same_text(a, b)
     if is_blank(a) or is_blank(b):
         return is_blank(a) and is_blank(b)
-    if isinstance(a, bool) or isinstance(b, bool):
-        return isinstance(a, bool) and isinstance(b, bool) and a == b
-    return _same_number(a, b)
+    return _same_number(a, b)  # True and False are no numbers here, and the same only as themselves
 
 
 def _same_text(a: str, b: str) -> bool:

@@ -9,8 +9,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 
+from shared.sync import mapping
 from shared.sync.mapping import Mapped, ProblemCode, check_mapping, forward, ways
 from shared.sync.model import FieldDef, FieldFlow, FieldKind, FieldPair, Pair, Side, Value
+from shared.sync.transforms import Transform
 from shared.sync.values import same
 from tests.unit.sync_builders import FLAG, LEFT, NUMBER, PICK, RICH, RIGHT, defs, simple, texts
 
@@ -85,6 +87,17 @@ def test_what_came_over_goes_back_and_comes_over_the_same(fp: FieldPair, right: 
         assert same(forward(fp, back, Side.LEFT, right).value, there)
 
     holds()
+
+
+@pytest.mark.rule("FM-8")
+def test_inverses_run_in_reverse_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def adds(end: str) -> Transform:
+        return Transform(end, end, lambda value: f"{value}{end}", lambda value: str(value).removesuffix(end))
+
+    monkeypatch.setattr(mapping, "TRANSFORMS", {"x": adds("x"), "y": adds("y")})
+    fp = FieldPair("a", "b", transforms=("x", "y"))
+    assert forward(fp, "v", Side.LEFT, FieldDef("b")) == Mapped("vxy")
+    assert forward(fp, "vxy", Side.RIGHT, FieldDef("a")) == Mapped("v")
 
 
 @pytest.mark.rule("FM-8")

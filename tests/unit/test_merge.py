@@ -21,6 +21,7 @@ NOTE = simple(FieldPair("a", "b"), left=[FieldDef("a", bmp_only=True)], right=[F
 RATE = simple(FieldPair("a", "b"), left=[FieldDef("a", NUMBER)], right=[FieldDef("b", NUMBER, decimals=2)])
 TABLE = simple(FieldPair("a", "b", table=(("Goods", "goods"), ("Part", "goods"), ("Work", "work"))))
 DEFAULT = simple(FieldPair("a", "b", default_right="none"))
+DEFAULTS = simple(FieldPair("a", "b", default_left="nil", default_right="none"))
 TO_RIGHT = simple(FieldPair("a", "b", flow=FieldFlow.TO_RIGHT))
 TO_LEFT = simple(FieldPair("a", "b", flow=FieldFlow.TO_LEFT))
 MUST = simple(FieldPair("a", "b"), right=[FieldDef("b", label="Bee", required=True)])
@@ -62,6 +63,7 @@ WITH_BASE: list[tuple[str, Pair, Two, Two, Writes, Two]] = [
     ("cleared to the default", DEFAULT, (None, "x"), ("x", "x"), {R: {"b": "none"}}, (None, "none")),
     ("default is not carried back", DEFAULT, (None, "none"), (None, "none"), {}, (None, "none")),
     ("default, agreed", DEFAULT, (None, "none"), ("x", "x"), {}, (None, "none")),
+    ("both cleared, no default written", DEFAULTS, (None, None), ("x", "x"), {}, (None, None)),
     ("one way, source changed", TO_RIGHT, ("y", "x"), ("x", "x"), {R: {"b": "y"}}, ("y", "y")),
     ("one way, target changed", TO_RIGHT, ("x", "y"), ("x", "x"), {}, ("x", "x")),
     ("one way left, source changed", TO_LEFT, ("x", "y"), ("x", "x"), {L: {"a": "y"}}, ("y", "y")),
@@ -94,7 +96,7 @@ WITHOUT_BASE: list[tuple[str, Pair, Two, Writes, Two]] = [
     ("blank yields to left", NOTE, ("x", ""), {R: {"b": "x"}}, ("x", "x")),
     ("the same but for the cut", NOTE, ("abcdefgh", "abcde"), {}, ("abcdefgh", "abcde")),
     ("a default is no value", DEFAULT, (None, "x"), {L: {"a": "x"}}, ("x", "x")),
-    ("both blank, no default written", DEFAULT, (None, None), {}, (None, None)),
+    ("both blank, no default written", DEFAULTS, (None, None), {}, (None, None)),
     ("one way, blank source", TO_RIGHT, (None, "x"), {}, (None, "x")),
     ("one way, blank target", TO_RIGHT, ("x", None), {R: {"b": "x"}}, ("x", "x")),
     ("one way, the source is the master", TO_RIGHT, ("x", "y"), {R: {"b": "x"}}, ("x", "x")),
@@ -278,6 +280,15 @@ def test_a_shared_field_reaches_all_that_map_it_at_once() -> None:
     assert _written(result) == {L: {"Main": "y"}, R: {"copy": "y"}}
     copied = Record(RecordId("R1"), {"name": "n", "copy": "z", "main": "x", "sub_type": "business"})
     assert merge(RICH, left, copied, base).writes == {}
+
+
+@pytest.mark.rule("FM-3", "DU-6")
+def test_a_field_that_is_written_twice_on_the_way_is_one_change() -> None:
+    """Main is edited on both sides and the right one wins: copy gets the left value first, then the winner's."""
+    base: Mapping[str, Two] = {"Main|copy": ("x", "x"), "Main|main": ("x", "x")}
+    result = merge(RICH, lefty(Main="l"), righty(copy="x", main="r"), base, newer=R)
+    assert result.writes == {L: (Change("Main", "l", "r"),), R: (Change("copy", "x", "r"),)}
+    assert len(result.conflicts) == 1
 
 
 @pytest.mark.rule("DU-6")
