@@ -7,7 +7,6 @@ sealed value that is moved to another row or column does not open.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 from shared.errors import ConfigError
 
@@ -92,7 +91,7 @@ def _parts(sealed: str) -> tuple[str, bytes]:
     if version == _VERSION and colon:
         try:
             return key_id, base64.b64decode(content, validate=True)
-        except binascii.Error:
+        except ValueError:
             pass
     raise ConfigError("A sealed value in the database has an unknown form.", code="SEAL_BROKEN")
 
@@ -106,7 +105,7 @@ def load_vault(key_file: Path | None) -> Vault:
         keys = {name: base64.b64decode(key.get_secret_value(), validate=True) for name, key in ring.keys.items()}
     except OSError as error:
         raise ConfigError(f"The key file cannot be read: {error.strerror}.", code="NO_KEY_FILE") from None
-    except (ValidationError, binascii.Error):
+    except ValueError:  # no JSON, another shape, no base64
         keys = None
     if keys is None:
         raise ConfigError("The key file holds no key ring: current, and keys in base64.", code="BAD_KEY_FILE")

@@ -172,6 +172,8 @@ def limits_in_force(published: Sequence[Limit], settings: Mapping[str, object]) 
         match value:
             case False | None:
                 found.pop(str(name), None)
+            case True:
+                continue
             case int() if str(name) in found and value > 0:
                 found[str(name)] = Limit(str(name), value, found[str(name)].window_s)
             case {"calls": int(calls), "window_s": int(window_s)} if calls > 0 and window_s > 0:
