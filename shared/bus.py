@@ -74,6 +74,11 @@ for i = 1, #KEYS do
 end
 return got
 """
+# JUSTID: the delivery counter is not touched, tries are counted by us. (redis-py drops the cursor of that form.)
+_CLAIM = """
+local reply = redis.call('XAUTOCLAIM', KEYS[1], 'bothways', ARGV[1], 0, ARGV[2], 'COUNT', 500, 'JUSTID')
+return {reply[1], reply[2]}
+"""
 _UNLOCK_ROOTS = """
 for i = 1, #KEYS do
   local owner = redis.call('GET', KEYS[i])
@@ -149,13 +154,26 @@ def make_redis(settings: Settings) -> redis.Redis:
     )
 
 
+_AWAY = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.OutOfMemoryError,
+    redis.exceptions.ClusterDownError,
+)
+
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turns a Redis that cannot be reached, or refuses (full, loading), into Unavailable."""
+    """Turns a Redis that cannot be reached, or refuses (full, loading, read-only), into Unavailable."""
     try:
         yield
-    except redis.RedisError as error:
+    except _AWAY as error:
         raise Unavailable("Redis cannot be reached, or refuses writes; try again in a few seconds.") from error
+    except ResponseError as error:
+        if str(error).startswith(("MISCONF", "NOREPLICAS", "BUSY ", "LOADING")):
+            raise Unavailable("Redis refuses writes; look at its log.") from error
+        raise
 
 
 class Bus:
@@ -168,6 +186,7 @@ class Bus:
         self._root_ttl_ms = int(settings.scaled(settings.lease_ttl_s) * 1000)
         self._add = client.register_script(_ADD)
         self._ack = client.register_script(_ACK)
+        self._claim = client.register_script(_CLAIM)
         self._settle = client.register_script(_SETTLE)
         self._lock_roots = client.register_script(_LOCK_ROOTS)
         self._unlock_roots = client.register_script(_UNLOCK_ROOTS)
@@ -247,9 +266,8 @@ class Bus:
             return self._load(lane, orphans)
 
     def _autoclaim(self, stream: str, cursor: str) -> tuple[str, list[str]]:
-        # JUSTID: the delivery counter is not touched, tries are counted by us.
-        reply = self.redis.execute_command("XAUTOCLAIM", stream, GROUP, self.worker, 0, cursor, "COUNT", 500, "JUSTID")
-        return reply[0], list(reply[1])
+        cursor, ids = self._claim(keys=[stream], args=[self.worker, cursor])
+        return cursor, list(ids)
 
     def _load(self, lane: Lane, ids: Sequence[str]) -> list[Entry]:
         if not ids:
@@ -344,7 +362,7 @@ class Bus:
             return fresh or self._stale_results(count)
 
     def _stale_results(self, count: int) -> list[tuple[str, str]]:
-        dead = [c["name"] for c in self.redis.xinfo_consumers(RESULTS) if c["pending"] and not self.alive(c["name"])]
+        dead = [c["name"] for c in self.redis.xinfo_consumers(RESULTS, GROUP) if c["pending"] and not self.alive(c["name"])]
         for name in dead:
             pending = self.redis.xpending_range(RESULTS, GROUP, "-", "+", count, consumername=name)
             ids = [row["message_id"] for row in pending]

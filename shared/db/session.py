@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from shared.errors import ConfigError, Unavailable
+from shared.errors import BothwaysError, ConfigError, Unavailable
 from shared.settings import Settings
 
 # reliability.md section 5: a dead client must not hold a lease row; result transactions stay short.
@@ -57,6 +57,16 @@ def make_engine(settings: Settings, *, threads: int = 8) -> Engine:
     return engine
 
 
+def _without_values(error: DBAPIError) -> BothwaysError:
+    """Postgres quotes whole rows in its errors; they must not travel on (P14)."""
+    state = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
+    diagnostics = getattr(error.orig, "diag", None)
+    where = [getattr(diagnostics, name, None) for name in ("table_name", "column_name", "constraint_name")]
+    about = " ".join(str(part) for part in where if part)
+    statement = " ".join((error.statement or "").split())[:80]
+    return BothwaysError(f"Postgres refused a statement: {state} {about} in: {statement}", code="DATABASE")
+
+
 class Database:
     """Sessions on one engine. `transaction()` commits at its end, or rolls back whole."""
 
@@ -75,7 +85,7 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable("The connection to the database was lost; try again.") from error
-            raise
+            raise _without_values(error) from None
 
     def close(self) -> None:
         self.engine.dispose()

@@ -33,7 +33,8 @@ WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL AND s.folded_key 
 _BIND = """
 INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
     fence, bound_by_run, updated_at)
-SELECT :workspace, :left, :right, :pair, l.record_id, r.record_id, '{}', 'live', '[]', 1, :fence, :run, to_timestamp(0)
+SELECT l.workspace_id, :left, :right, l.pair, l.record_id, r.record_id, '{}', 'live', '[]', 1, :fence, l.run_id,
+    to_timestamp(0)
 FROM staged l JOIN staged r ON r.run_id = l.run_id AND r.pair = l.pair AND r.folded_key = l.folded_key
 WHERE l.run_id = :run AND l.pair = :pair AND l.side = 'left' AND r.side = 'right'
   AND l.verdict IS NULL AND r.verdict IS NULL AND l.folded_key <> ''
@@ -119,23 +120,25 @@ def log_fetch_bindings(session: Session, context: Context, run_id: int, fence: i
         "right": context.orgs[Side.RIGHT],
         "fence": fence,
         "direction": context.direction(Side.LEFT),
+        "prefix": f"{run_id}:",
     }
     session.execute(
         text(
             """
             WITH made AS (
                 SELECT pair, left_id, right_id FROM binding
-                WHERE left_org_id = :left AND right_org_id = :right AND bound_by_run = :run
+                WHERE left_org_id = :left AND right_org_id = :right AND bound_by_run = CAST(:run AS bigint)
             ), fresh AS (
                 INSERT INTO event_done (event_id, workspace_id)
-                SELECT :run || ':' || pair || ':fetch:' || left_id, :workspace FROM made
+                SELECT CAST(:prefix AS text) || pair || ':fetch:' || left_id, CAST(:workspace AS bigint) FROM made
                 ON CONFLICT DO NOTHING RETURNING event_id
             )
             INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction,
                 record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence)
-            SELECT :workspace, :integration, :run, :run || ':' || pair || ':fetch:' || left_id, 1, 'fetch', pair,
-                :direction, left_id, right_id, 'bound', '', '', '[]', '[]', '[]', 1, :fence
-            FROM made WHERE :run || ':' || pair || ':fetch:' || left_id IN (SELECT event_id FROM fresh)
+            SELECT CAST(:workspace AS bigint), CAST(:integration AS bigint), CAST(:run AS bigint), CAST(:prefix AS text) || pair || ':fetch:' || left_id, 1, 'fetch', pair,
+                CAST(:direction AS text), left_id, right_id, 'bound', '', '', '[]', '[]', '[]', 1,
+                CAST(:fence AS bigint)
+            FROM made WHERE CAST(:prefix AS text) || pair || ':fetch:' || left_id IN (SELECT event_id FROM fresh)
             """
         ),
         values,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Sequence, UniqueConstraint, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Sequence, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, identity_key
@@ -31,13 +31,13 @@ class Integration(Base):
     name: Mapped[str]
     left_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"))
     right_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"), index=True)
-    state: Mapped[str] = mapped_column(default="draft")
-    sync_type: Mapped[str] = mapped_column(default="I")
-    policy: Mapped[str] = mapped_column(default="overwrite")
-    mapping: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    state: Mapped[str] = mapped_column(server_default=text("'draft'"))
+    sync_type: Mapped[str] = mapped_column(server_default=text("'I'"))
+    policy: Mapped[str] = mapped_column(server_default=text("'overwrite'"))
+    mapping: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     fetched_at: Mapped[datetime | None]
-    schedule_on: Mapped[bool] = mapped_column(default=True)
-    schedule_interval_s: Mapped[int] = mapped_column(default=10_800)
+    schedule_on: Mapped[bool] = mapped_column(server_default=text("true"))
+    schedule_interval_s: Mapped[int] = mapped_column(server_default=text("10800"))
     next_run_at: Mapped[datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
@@ -67,7 +67,7 @@ class OrgLease(Base):
     holder: Mapped[str | None]
     kind: Mapped[str | None]
     integration_id: Mapped[int | None] = mapped_column(BigInteger)
-    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    fence: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     taken_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     wanted_by: Mapped[str | None]

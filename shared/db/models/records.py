@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, identity_key
@@ -34,16 +34,16 @@ class Binding(Base):
     pair: Mapped[str]
     left_id: Mapped[str]
     right_id: Mapped[str]
-    base: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    state: Mapped[str] = mapped_column(default="live")
+    base: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    state: Mapped[str] = mapped_column(server_default=text("'live'"))
     left_written: Mapped[datetime | None]
     right_written: Mapped[datetime | None]
-    unread: Mapped[list[Any]] = mapped_column(default=list)
+    unread: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     left_hash: Mapped[str | None]
     right_hash: Mapped[str | None]
     left_modified: Mapped[datetime | None]
     right_modified: Mapped[datetime | None]
-    version: Mapped[int] = mapped_column(default=1)
+    version: Mapped[int] = mapped_column(server_default=text("1"))
     fence: Mapped[int] = mapped_column(BigInteger)
     bound_by_run: Mapped[int] = mapped_column(BigInteger)
     bound_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
@@ -70,10 +70,10 @@ class Intent(Base):
     side: Mapped[str]
     record_id: Mapped[str]
     folded_key: Mapped[str]
-    state: Mapped[str] = mapped_column(default="open")
+    state: Mapped[str] = mapped_column(server_default=text("'open'"))
     batch_id: Mapped[str]
     fence: Mapped[int] = mapped_column(BigInteger)
-    looks: Mapped[int] = mapped_column(default=0)
+    looks: Mapped[int] = mapped_column(server_default=text("0"))
     first_look_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
@@ -100,9 +100,9 @@ class Due(Base):
     side: Mapped[str]
     record_id: Mapped[str]
     why: Mapped[str]
-    reason: Mapped[str] = mapped_column(default="")
-    detail: Mapped[str] = mapped_column(default="")
-    attempts: Mapped[int] = mapped_column(default=1)
+    reason: Mapped[str] = mapped_column(server_default=text("''"))
+    detail: Mapped[str] = mapped_column(server_default=text("''"))
+    attempts: Mapped[int] = mapped_column(server_default=text("1"))
     due_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
     event: Mapped[dict[str, Any]]

@@ -38,14 +38,14 @@ class Run(Base):
     integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
     kind: Mapped[str]
     trigger: Mapped[str]
-    state: Mapped[str] = mapped_column(default="queued")
+    state: Mapped[str] = mapped_column(server_default=text("'queued'"))
     hour: Mapped[datetime | None]
-    pending: Mapped[int] = mapped_column(default=0)
-    queued: Mapped[int] = mapped_column(default=0)
+    pending: Mapped[int] = mapped_column(server_default=text("0"))
+    queued: Mapped[int] = mapped_column(server_default=text("0"))
     waiting_for: Mapped[str | None]
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
-    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    report: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     claimed_by: Mapped[str | None]
     claimed_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -62,11 +62,11 @@ class RunCount(Base):
     direction: Mapped[str] = mapped_column(primary_key=True)
     pair: Mapped[str] = mapped_column(primary_key=True)
     outcome: Mapped[str] = mapped_column(primary_key=True)
-    reason: Mapped[str] = mapped_column(primary_key=True, default="")
+    reason: Mapped[str] = mapped_column(primary_key=True, server_default=text("''"))
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
-    records: Mapped[int] = mapped_column(default=0)
-    conflicts: Mapped[int] = mapped_column(default=0)
-    listed: Mapped[int] = mapped_column(default=0)
+    records: Mapped[int] = mapped_column(server_default=text("0"))
+    conflicts: Mapped[int] = mapped_column(server_default=text("0"))
+    listed: Mapped[int] = mapped_column(server_default=text("0"))
     """How many of `records` were settled while listing and have no outcome row."""
 
 
@@ -81,10 +81,10 @@ class Listing(Base):
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
     since: Mapped[datetime | None]
     cursor: Mapped[str | None]
-    done: Mapped[bool] = mapped_column(default=False)
-    whole: Mapped[bool] = mapped_column(default=True)
+    done: Mapped[bool] = mapped_column(server_default=text("false"))
+    whole: Mapped[bool] = mapped_column(server_default=text("true"))
     """True: every record of the module was listed, so that matching can be a join."""
-    rows: Mapped[int] = mapped_column(default=0)
+    rows: Mapped[int] = mapped_column(server_default=text("0"))
     read_at: Mapped[datetime]
     """Postgres' time before the first call of this list."""
 
@@ -113,7 +113,7 @@ class Staged(Base):
     modified_at: Mapped[datetime | None]
     folded_key: Mapped[str]
     read_at: Mapped[datetime]
-    state: Mapped[str] = mapped_column(default="listed")
+    state: Mapped[str] = mapped_column(server_default=text("'listed'"))
     verdict: Mapped[str | None]
     twin_id: Mapped[str | None]
 
@@ -134,19 +134,19 @@ class Outcome(Base):
     integration_id: Mapped[int] = mapped_column(BigInteger)
     run_id: Mapped[int] = mapped_column(BigInteger)
     event_id: Mapped[str]
-    events: Mapped[int] = mapped_column(default=1)
+    events: Mapped[int] = mapped_column(server_default=text("1"))
     origin: Mapped[str]
     pair: Mapped[str]
     direction: Mapped[str]
     record_id: Mapped[str]
     twin_id: Mapped[str | None]
     outcome: Mapped[str]
-    reason: Mapped[str] = mapped_column(default="")
-    detail: Mapped[str] = mapped_column(default="")
-    changes: Mapped[list[Any]] = mapped_column(default=list)
-    conflicts: Mapped[list[Any]] = mapped_column(default=list)
-    warnings: Mapped[list[Any]] = mapped_column(default=list)
-    attempt: Mapped[int] = mapped_column(default=1)
+    reason: Mapped[str] = mapped_column(server_default=text("''"))
+    detail: Mapped[str] = mapped_column(server_default=text("''"))
+    changes: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    conflicts: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    attempt: Mapped[int] = mapped_column(server_default=text("1"))
     fence: Mapped[int] = mapped_column(BigInteger)
     received_at: Mapped[datetime | None]
     written_at: Mapped[datetime | None]
