@@ -591,3 +591,8 @@ def _sign_in(row: PendingSignIn) -> str:
 
 def _new_webhook_secret() -> SecretStr:
     return SecretStr("".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS)))
+
+
+def lists_orgs(vendor: str) -> bool:
+    """False: no call of the vendor names its org, so a person must. Raises NotFound for an unknown vendor."""
+    return get_vendor(vendor).lists_orgs

@@ -1,0 +1,224 @@
+"""`connect`, `connections`, `webhook`: signing in to vendors and receiving their webhooks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from api.cli.callback import listening
+from api.cli.output import clean, local, say, table, tell, tell_json
+from api.cli.session import ConnectionId, Json, doors, interactive, wants_json
+from shared.errors import ConfigError, NotFound
+
+if TYPE_CHECKING:
+    from api.ports import Doors
+    from shared.services.connections import ChooseOrg, Connected
+
+ID_VARIABLE, SECRET_VARIABLE = "BOTHWAYS_CLIENT_ID", "BOTHWAYS_CLIENT_SECRET"
+PORT = 8765
+"""Fixed, for a vendor takes only redirect addresses that were entered there."""
+
+
+def register(app: typer.Typer) -> None:
+    for command in (connect, connections, webhook):
+        app.command(rich_help_panel="Set-up")(command)
+
+
+def connect(
+    context: typer.Context,
+    vendor: Annotated[str, typer.Argument(metavar="VENDOR", help="Such as zoho_fsm, zoho_books.")],
+    data_centre: Annotated[str, typer.Option(help="us, eu, in, au, …, or sandbox.")] = "us",
+    client_id: Annotated[str | None, typer.Option(envvar=ID_VARIABLE, help="Of the OAuth client.")] = None,
+    client_secret_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Holds the client secret; else {SECRET_VARIABLE}, else it is asked for."),
+    ] = None,
+    org_name: Annotated[str | None, typer.Option(help="For vendors that do not name the org.")] = None,
+    org_id: Annotated[str | None, typer.Option(help="The vendor's id of the org, where there are several.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the redirect address; 0 takes a free one.")] = PORT,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    show_webhook_secret: Annotated[bool, typer.Option("--show-webhook-secret")] = False,
+    as_json: Json = False,
+) -> None:
+    """Connect an org of a vendor by signing in to it; connecting it again renews the sign-in.
+
+    With --json two lines come: {"authorize_url", "redirect_uri"} at once, then {"connection", "webhook"}.
+    """
+    from shared.services.connections import lists_orgs
+
+    as_json = wants_json(context, as_json)
+    ask = interactive() and not as_json
+    org_is_told = lists_orgs(vendor)  # an unknown vendor is told before anything is asked for
+    with doors() as opened:
+        identity = _client_id(client_id, ask)
+        secret = _client_secret(client_secret_file, ask)
+        if ask and org_name is None and org_id is None and not org_is_told:
+            org_name = typer.prompt("Name of the org, as you want to see it here", err=True)
+        with listening(port) as listener:
+            listener.state, url = opened.connections.begin(
+                vendor,
+                data_centre,
+                identity,
+                secret,
+                listener.redirect_uri,
+                workspace_id=opened.workspace(),
+                org_external_id=org_id,
+                org_name=org_name,
+            )
+            _announce(url, listener.redirect_uri, as_json, browse=ask and not no_browser)
+            redirect = listener.wait()
+            state = listener.state
+        result = opened.connections.finish(
+            state, redirect.code, accounts_server=redirect.accounts_server, location=redirect.location
+        )
+        connected = _chosen(opened, result, ask)
+        _tell_connected(opened, connected, as_json, show_webhook_secret)
+
+
+def _client_id(given: str | None, ask: bool) -> str:
+    found = (given or (typer.prompt("Client id", err=True) if ask else "")).strip()
+    if not found:
+        raise ConfigError(f"No client id: give --client-id or set {ID_VARIABLE}.", code="NO_CLIENT_ID")
+    return found
+
+
+def _client_secret(file: Path | None, ask: bool) -> SecretStr:
+    """Never from the command line, which every user of the machine can read."""
+    if file is not None:
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ConfigError(f"{file} cannot be read: {why}.", code="NO_CLIENT_SECRET") from None
+    else:
+        text = os.environ.get(SECRET_VARIABLE) or ""
+        if not text and ask:
+            text = typer.prompt("Client secret", hide_input=True, err=True)
+    if not text.strip():
+        raise ConfigError(
+            f"No client secret: set {SECRET_VARIABLE} or give --client-secret-file.", code="NO_CLIENT_SECRET"
+        )
+    return SecretStr(text.strip())
+
+
+def _announce(url: str, redirect_uri: str, as_json: bool, browse: bool) -> None:
+    if as_json:
+        tell_json({"authorize_url": url, "redirect_uri": redirect_uri})
+        return
+    say(f"The redirect address of the client at the vendor must be {redirect_uri}")
+    say("Open this address and sign in (within ten minutes):")
+    tell(url)
+    sys.stdout.flush()
+    if browse:
+        webbrowser.open(url)
+
+
+def _chosen(opened: Doors, result: Connected | ChooseOrg, ask: bool) -> Connected:
+    from shared.services.connections import Connected
+
+    if isinstance(result, Connected):
+        return result
+    listed = ", ".join(f"{one.external_id} ({one.name})" for one in result.choices)
+    if not ask:
+        raise NotFound(
+            f"The sign-in reaches several orgs: run it again with --org-id. They are {listed}.", code="CHOOSE_ORG"
+        )
+    for number, one in enumerate(result.choices, 1):
+        say(f"{number}. {one.name} ({one.external_id})")
+    number = 0
+    while not 1 <= number <= len(result.choices):
+        number = typer.prompt(f"Which one (1 to {len(result.choices)})", type=int, err=True)
+    return opened.connections.choose(result.state, result.choices[number - 1].external_id)
+
+
+def _tell_connected(opened: Doors, connected: Connected, as_json: bool, show_secret: bool) -> None:
+    hook = _webhook(opened, connected.connection_id, show_secret)
+    view = opened.connections.describe(connected.connection_id)
+    if as_json:
+        tell_json({"connection": view, "webhook": hook})
+        return
+    tell(f"Connected: {view.org_name} ({view.vendor_label}). Connection {view.id}, org {view.org_id}.")
+    tell()
+    _tell_webhook(hook)
+    if not show_secret:
+        tell(f"The secret: `bothways webhook {view.id}`.")
+
+
+def connections(context: typer.Context, as_json: Json = False) -> None:
+    """List the connected orgs."""
+    with doors() as opened:
+        found = opened.connections.list(opened.workspace())
+    if wants_json(context, as_json):
+        tell_json(found)
+        return
+    if not found:
+        tell("No org is connected yet: `bothways connect VENDOR`.")
+        return
+    columns = ("connection", "org", "vendor", "name", "id at the vendor", "data centre", "status", "since")
+    rows = (
+        (
+            one.id,
+            one.org_id,
+            one.vendor,
+            one.org_name,
+            one.org_external_id,
+            one.data_centre,
+            one.status if one.broken_reason is None else f"{one.status}: {one.broken_reason}",
+            local(one.created_at),
+        )
+        for one in found
+    )
+    table(columns, rows, numbers=("connection", "org"))
+
+
+def webhook(context: typer.Context, connection: ConnectionId, as_json: Json = False) -> None:
+    """What to enter at the vendor so that its changes come at once. Shows the secret."""
+    with doors() as opened:
+        hook = _webhook(opened, connection, show_secret=True)
+    if wants_json(context, as_json):
+        tell_json(hook)
+    else:
+        _tell_webhook(hook)
+
+
+def _webhook(opened: Doors, connection_id: int, show_secret: bool) -> dict[str, Any]:
+    """{connection_id, vendor, url, steps, values, bodies, notes}, and `secret` where it is to be shown."""
+    from shared.services.webhook_steps import webhook_steps
+
+    view = opened.connections.describe(connection_id)
+    setup = opened.connections.webhook_setup(connection_id)
+    settings = opened.settings
+    base = (settings.public_url or f"http://{settings.api_host}:{settings.api_port}").rstrip("/")
+    secret = setup.secret if show_secret else None
+    steps = webhook_steps(view.vendor, base + setup.path, secret)
+    return {
+        "connection_id": connection_id,
+        "vendor": view.vendor,
+        "url": base + setup.path,
+        **({"secret": setup.secret.get_secret_value()} if show_secret else {}),
+        "steps": steps.steps,
+        "values": steps.values,
+        "bodies": steps.bodies,
+        "notes": steps.notes,
+    }
+
+
+def _tell_webhook(hook: dict[str, Any]) -> None:
+    """Values stand alone on their lines, so that they can be copied."""
+    tell("To receive its changes at once:")
+    for number, step in enumerate(hook["steps"], 1):
+        tell(f"  {number}. {step}")
+    tell()
+    width = max(len(name) for name in hook["values"])
+    for name, value in hook["values"].items():
+        tell(f"  {name.ljust(width)}  {clean(value)}")
+    for name, body in hook["bodies"].items():
+        tell(f"  Body for {name}:\n    {body}")
+    for note in hook["notes"]:
+        tell(f"  {note}")

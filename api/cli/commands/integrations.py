@@ -1,0 +1,65 @@
+"""`integrations`: what is kept in step, and `integrations add`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from api.cli.output import local, table, tell, tell_json, words
+from api.cli.session import Json, doors, wants_json
+
+_OrgId = Annotated[int, typer.Option(min=1, max=2**63 - 1, metavar="ORG", help="See `bothways connections`.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Two orgs kept in step: list, add.", rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(integrations)
+    group.command()(add)
+    app.add_typer(group, name="integrations", rich_help_panel="Set-up")
+
+
+def integrations(context: typer.Context, as_json: Json = False) -> None:
+    """List the integrations; `add` makes one of two connected orgs."""
+    if context.invoked_subcommand is not None:
+        return
+    with doors() as opened:
+        found = opened.integrations.of_workspace(opened.workspace())
+    if wants_json(context, as_json):
+        tell_json(found)
+        return
+    if not found:
+        tell("There is no integration yet. Connect two orgs (`bothways connect`), then `bothways integrations add`.")
+        return
+    rows = (
+        (
+            one.id,
+            one.name,
+            one.kind,
+            words(one.state),
+            local(one.fetched_at),
+            local(one.next_run_at),
+            ", ".join(one.pairs),
+        )
+        for one in found
+    )
+    table(("id", "name", "kind", "state", "fetched", "next sync", "modules"), rows, numbers=["id"])
+
+
+def add(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Such as fsm_books.")],
+    left: _OrgId,
+    right: _OrgId,
+    name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Keep two connected orgs in step. Nothing is written yet: Fetch comes first."""
+    with doors() as opened:
+        workspace = opened.workspace()
+        made = opened.integrations.create(workspace, kind, left, right, name)
+        view = opened.integrations.get(workspace, made)
+    if wants_json(context, as_json) or bool(context.parent and context.parent.params.get("as_json")):
+        tell_json(view)
+        return
+    tell(f"Integration {view.id}: {view.name} ({view.label}). Next: `bothways fetch {view.id}`.")

@@ -1,0 +1,289 @@
+"""`fetch`, `sync`, `runs`, `run`, `failures`: starting syncs, following them, looking at what came out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.output import local, say, table, tell, tell_json, words
+from api.cli.session import IntegrationId, Json, SyncId, doors, wants_json
+from shared.errors import ConfigError
+from shared.sync.model import OutcomeKind
+from shared.sync.reasons import REASONS
+
+if TYPE_CHECKING:
+    from api.ports import Doors
+    from shared.services.integrations import IntegrationView
+    from shared.services.runs import RunView
+
+_EXIT_CODES = {"completed": 0, "completed_with_failures": 2}
+_NoWait = Annotated[bool, typer.Option("--no-wait", help="Only start it.")]
+_PAGE = 500
+
+
+def register(app: typer.Typer) -> None:
+    for command in (fetch, sync, runs, run, failures):
+        app.command(rich_help_panel="Syncs")(command)
+
+
+def fetch(context: typer.Context, integration: IntegrationId, no_wait: _NoWait = False, as_json: Json = False) -> None:
+    """Bind what is the same on both sides; writes to neither. Must come before the first sync."""
+    _start(context, integration, no_wait, as_json, lambda opened, workspace: opened.runs.fetch(workspace, integration))
+
+
+def sync(context: typer.Context, integration: IntegrationId, no_wait: _NoWait = False, as_json: Json = False) -> None:
+    """Sync now, both ways. Exit code 2: it completed, and some records failed."""
+    _start(
+        context, integration, no_wait, as_json, lambda opened, workspace: opened.runs.sync_now(workspace, integration)
+    )
+
+
+def _start(
+    context: typer.Context, integration: int, no_wait: bool, as_json: bool, begin: Callable[[Doors, int], int]
+) -> None:
+    from api.cli.progress import follow
+    from shared.bus import redis_errors
+
+    as_json = wants_json(context, as_json)
+    with doors() as opened:
+        workspace = opened.workspace()
+        with redis_errors():  # a run whose wake-up cannot be sent would look as if it hung
+            opened.bus.redis.ping()
+        run_id = begin(opened, workspace)
+        if no_wait:
+            view = opened.runs.get(workspace, run_id)
+        else:
+            try:
+                view = follow(lambda: opened.runs.get(workspace, run_id))
+            except KeyboardInterrupt:
+                say(f"\nSync {run_id} goes on. Look at it with `bothways run {run_id}`.")
+                raise
+        sides = opened.integrations.get(workspace, integration)
+    if as_json:
+        tell_json(view)
+    elif no_wait:
+        tell(f"Sync {run_id} has started. Look at it with `bothways run {run_id}`.")
+    else:
+        _summary(view, sides)
+    if not no_wait:
+        raise typer.Exit(_EXIT_CODES.get(view.state, 1))
+
+
+def runs(
+    context: typer.Context,
+    integration: Annotated[int | None, typer.Option(min=1, max=2**63 - 1, help="Only of this one.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    as_json: Json = False,
+) -> None:
+    """The latest syncs, newest first."""
+    with doors() as opened:
+        workspace = opened.workspace()
+        if integration is not None:
+            opened.integrations.get(workspace, integration)
+        found = opened.runs.recent(workspace, integration, limit)
+    if wants_json(context, as_json):
+        tell_json(found)
+        return
+    if not found:
+        tell("There is no sync yet. Start with `bothways fetch INTEGRATION`.")
+        return
+    columns = ("sync", "integration", "kind", "trigger", "state", "began", "ended", "records", "failed", "remark")
+    rows = (
+        (
+            one["id"],
+            one["integration_id"],
+            one["kind"],
+            one["trigger"],
+            words(one["state"]),
+            local(one["started_at"] or one["created_at"]),
+            local(one["ended_at"]),
+            one["records"],
+            one["failed"],
+            one["error_code"] or one["waiting_for"] or "",
+        )
+        for one in found
+    )
+    table(columns, rows, numbers=("sync", "integration", "records", "failed"))
+
+
+def run(
+    context: typer.Context,
+    sync_id: SyncId,
+    details: Annotated[bool, typer.Option("--details", help="Each record as well.")] = False,
+    outcome: Annotated[OutcomeKind | None, typer.Option(help="Details of this outcome only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Details at most.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """One sync: its counts, and with --details its records."""
+    wanted = details or outcome is not None
+    with doors() as opened:
+        workspace = opened.workspace()
+        view = opened.runs.get(workspace, sync_id)
+        rows = _details(opened, workspace, sync_id, outcome, limit) if wanted else []
+        sides = opened.integrations.get(workspace, view.integration_id)
+    if wants_json(context, as_json):
+        from dataclasses import asdict
+
+        tell_json({**asdict(view), "details": rows} if wanted else view)
+        return
+    _summary(view, sides)
+    if wanted:
+        tell()
+        _records(rows)
+        if len(rows) == limit:
+            say(f"Only the first {limit} are shown; --limit shows more.")
+
+
+def _details(
+    opened: Doors, workspace: int, sync_id: int, outcome: OutcomeKind | None, limit: int
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    while len(rows) < limit:
+        size = min(_PAGE, limit - len(rows))
+        after = rows[-1]["id"] if rows else 0
+        page = opened.runs.outcomes(workspace, sync_id, outcome=outcome, after_id=after, limit=size)
+        rows += page
+        if len(page) < size:
+            break
+    return rows
+
+
+def failures(
+    context: typer.Context,
+    sync_id: SyncId,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, on stdout or into --output.")] = False,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="A file or folder for the CSV.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The records that failed in a sync: why, and what to do."""
+    as_json = wants_json(context, as_json)
+    csv = csv or output is not None
+    if csv and as_json:
+        raise typer.BadParameter("Choose one of --csv and --json.")
+    with doors() as opened:
+        workspace = opened.workspace()
+        if csv:
+            content = opened.runs.failures_csv(workspace, sync_id)
+        else:
+            found = opened.runs.failures(workspace, sync_id)
+    if csv:
+        _deliver(content, sync_id, output)
+    elif as_json:
+        tell_json(found)
+    elif not found:
+        tell(f"No record failed in sync {sync_id}.")
+    else:
+        _records(found)
+
+
+def _deliver(content: str, sync_id: int, output: Path | None) -> None:
+    """Raises ConfigError where the file cannot be written. It holds record ids: for its owner only."""
+    if output is None:
+        sys.stdout.write(content)
+        return
+    path = output / f"FailureLogs-{sync_id}.csv" if output.is_dir() else output
+    try:
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(opened, "w", encoding="utf-8", newline="") as file:
+            file.write(content)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.", code="BAD_OUTPUT") from None
+    say(f"Written to {path}.")
+
+
+# Text
+
+
+def _summary(view: RunView, sides: IntegrationView) -> None:
+    began, ended = local(view.started_at or view.created_at), local(view.ended_at)
+    tell(f"Sync {view.id} ({view.kind} of {sides.name}): {words(view.state)}. Began {began}, ended {ended}.")
+    if view.waiting_for:
+        tell(f"It waits for {view.waiting_for}.")
+    if not view.ended:
+        tell(f"{view.listed} rows read, {view.settled} of {view.total} records settled.")
+    if view.error_code:
+        reason = REASONS.get(view.error_code)
+        said = view.error_detail or (f"{reason.sentence}." if reason else "")
+        remedy = reason.remedy if reason and reason.remedy not in said else ""
+        tell(" ".join(part for part in (f"{view.error_code}: {said}", remedy) if part))
+    if view.counts:
+        tell()
+        _counts(view)
+    if view.report:
+        tell()
+        _report(view.report, sides)
+    _reasons(view)
+
+
+def _counts(view: RunView) -> None:
+    """A line per direction and module, a column per outcome that came up."""
+    sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for one in view.counts:
+        line = sums[one.direction, one.pair]
+        line[one.outcome] += one.records
+        line["conflicts"] += one.conflicts
+    present = {name for line in sums.values() for name, count in line.items() if count}
+    standing = (OutcomeKind.CREATED, OutcomeKind.UPDATED, OutcomeKind.BOUND, OutcomeKind.UNCHANGED, OutcomeKind.FAILED)
+    columns = [kind.value for kind in OutcomeKind if kind in standing or kind.value in present] + ["conflicts"]
+    rows = ((direction, pair, *(line[name] for name in columns)) for (direction, pair), line in sorted(sums.items()))
+    table(("direction", "module", *columns), rows, numbers=columns)
+
+
+def _report(report: Mapping[str, Any], sides: IntegrationView) -> None:
+    """What Fetch found (SU-4)."""
+    columns = {
+        "bound": "bound",
+        "create_left": f"a sync would create in {sides.left_vendor}",
+        "create_right": f"… in {sides.right_vendor}",
+        "ambiguous_left": f"key not unique in {sides.left_vendor}",
+        "ambiguous_right": f"… in {sides.right_vendor}",
+    }
+    pairs = {pair: found for pair, found in report.items() if isinstance(found, Mapping)}
+    rows = ((pair, *(found.get(key, 0) for key in columns)) for pair, found in sorted(pairs.items()))
+    table(("module", *columns.values()), rows, numbers=columns.values())
+
+
+def _reasons(view: RunView) -> None:
+    sums: dict[str, int] = defaultdict(int)
+    for one in view.counts:
+        if one.outcome == OutcomeKind.FAILED:
+            sums[one.reason] += one.records
+    if not sums:
+        return
+    tell()
+    rows: Sequence[tuple[object, ...]] = [
+        (
+            count,
+            code,
+            REASONS[code].sentence if code in REASONS else "",
+            REASONS[code].remedy if code in REASONS else "",
+        )
+        for code, count in sorted(sums.items(), key=lambda one: (-one[1], one[0]))
+    ]
+    table(("failed", "reason", "what happened", "what to do"), rows, numbers=["failed"])
+    tell(f"Each of them: `bothways failures {view.id}`, or with --csv.")
+
+
+def _records(rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = ("at", "direction", "module", "record", "twin", "outcome", "fields changed", "reason", "what to do")
+    shown = (
+        (
+            local(row["at"]),
+            row["direction"],
+            row["pair"],
+            row["record_id"],
+            row["twin_id"],
+            row["outcome"],
+            ", ".join(str(change.get("field", "")) for change in row["changes"] if isinstance(change, Mapping)),
+            " ".join(part for part in (row["reason"], row["sentence"]) if part),
+            row["remedy"],
+        )
+        for row in rows
+    )
+    table(columns, shown)

@@ -1,0 +1,100 @@
+"""Following a run until it ends: bars on a terminal, a line per change elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from api.cli.output import clean, console, say, words
+from shared.errors import Unavailable
+from shared.services.runs import RunView
+
+POLL_S = 0.4
+PATIENCE_S = 60.0
+"""How long the database may be away while a run is followed: the run itself goes on."""
+IDLE_S = 30.0
+"""A run that nobody has taken up by then gets a word about the workers."""
+
+
+class Shown(Protocol):
+    def show(self, view: RunView) -> None: ...
+
+
+def follow(look: Callable[[], RunView]) -> RunView:
+    """The run as it ended. Raises Unavailable when the database stays away."""
+    began = last_seen = time.monotonic()
+    told = False
+    with _display() as display:
+        while True:
+            try:
+                view = look()
+            except Unavailable:
+                if time.monotonic() - last_seen > PATIENCE_S:
+                    raise
+                time.sleep(1)
+                continue
+            last_seen = time.monotonic()
+            display.show(view)
+            if view.ended:
+                return view
+            if view.state == "queued" and not told and last_seen - began > IDLE_S:
+                told = True
+                say(f"Nothing has taken sync {view.id} up yet: are the workers running?")
+            time.sleep(POLL_S)
+
+
+@contextmanager
+def _display() -> Iterator[Shown]:
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(sys.stderr)) as progress:
+        yield _Bars(progress)
+
+
+def describe(view: RunView) -> str:
+    waiting = f", waits for {view.waiting_for}" if view.waiting_for else ""
+    return clean(f"sync {view.id}: {words(view.state)}{waiting}")
+
+
+class _Bars:
+    """Rows read so far, whose number nobody knows beforehand; then records settled, of those that need work."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._rows = progress.add_task("rows read", total=None)
+        self._records = progress.add_task("records settled", total=None, visible=False)
+
+    def show(self, view: RunView) -> None:
+        work = view.total > 0 and view.state in ("draining", "waiting")
+        rows_total = view.listed if work or view.ended else None
+        self._progress.update(self._rows, completed=view.listed, total=rows_total, description=describe(view))
+        if work:
+            self._progress.update(self._records, completed=view.settled, total=view.total, visible=True)
+        elif view.ended:
+            task = self._progress.tasks[self._records]
+            if task.total:
+                self._progress.update(self._records, completed=task.total)
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last = ""
+
+    def show(self, view: RunView) -> None:
+        line = describe(view)
+        if line != self._last:
+            self._last = line
+            say(line + (f" ({view.listed} rows read)" if view.listed else ""))
