@@ -173,6 +173,7 @@ class Stack:
         if self._stopped.is_set():
             return
         self._stopped.set()
+        self._env_file.unlink(missing_ok=True)
         for unit in self._units:
             unit.wanted = False
         workers = [name for name in self.processes if name not in ("api", "beat", "flower", "sandbox")]
@@ -192,6 +193,7 @@ class Stack:
         self.stop()
 
     def _start(self) -> None:
+        self._env_file.unlink(missing_ok=True)  # of a stack that was killed
         self._env = self._settings()
         self._start_servers()
         if self.options.sandbox:
@@ -201,8 +203,19 @@ class Stack:
             self._supervisor.add(spec).start()
         for process in self.processes.values():
             process.wait_ready(self._supervisor.stop_asked)
+        self._leave_settings()
         if self.options.restart:
             self._supervisor.watch()
+
+    @property
+    def _env_file(self) -> Path:
+        return self.data_dir / "env.json"
+
+    def _leave_settings(self) -> None:
+        """For the owner's `bothways` in another terminal, as long as this stack runs. Holds secrets."""
+        ours = ("DATABASE_URL", "REDIS_URL")
+        told = {name: value for name, value in self._env.items() if name in ours or name.startswith("BOTHWAYS_")}
+        folder.kept(self._env_file, lambda: json.dumps(told, indent=1))
 
     def _settings(self) -> dict[str, str]:
         """Ours, over the caller's, over the environment's without FLOWER_*: Flower fails on any it does not know."""
