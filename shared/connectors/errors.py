@@ -91,11 +91,11 @@ _LAST = (
 
 def error_of(rules: ErrorRules, answer: Answer, sent: Iterable[object] = ()) -> BothwaysError | None:
     """The error that an answer stands for, None for a success. An unknown 4xx is RecordRejected, never a retry."""
-    if answer.status >= 500:
+    if answer.status >= 500 or 300 <= answer.status < 400:
         return unclear(rules.vendor, answer.is_write, f"answered HTTP {answer.status}")
     complaint = rules.complaint(answer)
     if complaint is None:
-        return None if answer.status < 300 else unclear(rules.vendor, answer.is_write, f"answered HTTP {answer.status}")
+        return None
     if answer.status == 404 and not answer.readable:
         # A gateway's page, not the vendor's word that the record is gone.
         return unclear(rules.vendor, answer.is_write, "answered HTTP 404 with a body that cannot be read")

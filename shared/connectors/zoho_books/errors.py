@@ -39,10 +39,10 @@ class BooksRules:
     table: tuple[Rule, ...] = TABLE
 
     def complaint(self, answer: Answer) -> Complaint | None:
-        """A success without a code, or with one that is no 0, is a complaint: a body of this vendor always has it."""
+        """A 2xx without a code is no complaint: what it lacks besides decides whether it can be read."""
         body = answer.body or {}
         code = str(body.get("code", ""))
-        if answer.status < 300 and (code == "0" or answer.body is None):
+        if answer.status < 300 and code in ("0", ""):
             return None
         return Complaint(code, str(body.get("message") or ""))
 
