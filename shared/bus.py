@@ -362,7 +362,9 @@ class Bus:
             return fresh or self._stale_results(count)
 
     def _stale_results(self, count: int) -> list[tuple[str, str]]:
-        dead = [c["name"] for c in self.redis.xinfo_consumers(RESULTS, GROUP) if c["pending"] and not self.alive(c["name"])]
+        dead = [
+            c["name"] for c in self.redis.xinfo_consumers(RESULTS, GROUP) if c["pending"] and not self.alive(c["name"])
+        ]
         for name in dead:
             pending = self.redis.xpending_range(RESULTS, GROUP, "-", "+", count, consumername=name)
             ids = [row["message_id"] for row in pending]

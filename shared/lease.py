@@ -44,6 +44,16 @@ def webhook_holder(integration_id: int, workspace_id: int) -> Holder:
     return Holder(f"webhook:{integration_id}", "webhook", integration_id, workspace_id)
 
 
+def ending(holder: Holder) -> str:
+    """The waiter that a run is itself, once all its records are settled and only joined batches are open."""
+    return f"{holder.name}:end"
+
+
+def gives_way(holder: Holder, wanted_by: str | None) -> bool:
+    """Webhook work gives way to anybody (LK-4), the work of a run to the run's own end."""
+    return holder.kind == "webhook" or wanted_by == ending(holder)
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """`deadline` is this process' monotonic clock, counted from before the lease was asked for."""
@@ -132,8 +142,10 @@ class Leases:
         self._stale_s = settings.scaled(WANTED_STALE_S)
         self._push_s = settings.scaled(settings.push_deadline_s + 5)
 
-    def take(self, session: Session, orgs: Sequence[int], holder: Holder) -> Lease | Held:
+    def take(self, session: Session, orgs: Sequence[int], holder: Holder, *, joining: bool = False) -> Lease | Held:
         """Takes both orgs or none; joins where `holder` has them already. A waiter's wish is noted: commit it.
+
+        `joining`: the caller is a drainer, which gives way to a waiter and to the end of the run.
 
         Two takers cannot deadlock: rows are locked in the order of their ids.
         """
@@ -141,7 +153,7 @@ class Leases:
         ids = sorted(orgs)
         rows = self._lock(session, ids)
         if all(row.holder == holder.name and row.live for row in rows) and len({row.fence for row in rows}) == 1:
-            if holder.kind == "webhook" and any(row.wanted for row in rows):
+            if joining and any(row.wanted and gives_way(holder, row.wanted_by) for row in rows):
                 return self._held(rows, holder)
             lease = Lease(holder, tuple(ids), rows[0].fence, started + self._ttl_s)
             self._extend(session, lease)
@@ -163,6 +175,16 @@ class Leases:
         if len(rows) == len(orgs) and len(names) == 1 and all(row.kind == "run" for row in rows):
             return Holder(names.pop(), "run", webhook.integration_id, webhook.workspace_id)
         return webhook
+
+    def may_end(self, session: Session, lease: Lease) -> bool:
+        """Whether no batch is open under the lease; else no new one may join it until the run has ended."""
+        busy = session.execute(
+            text("SELECT 1 FROM open_batch WHERE fence = :fence AND until > clock_timestamp() LIMIT 1"),
+            {"fence": lease.fence},
+        ).first()
+        if busy is not None:
+            session.execute(_WANT, {"orgs": list(lease.orgs), "holder": ending(lease.holder)})
+        return busy is None
 
     def renew(self, session: Session, lease: Lease) -> Lease:
         """Raises LeaseLost where it ended or was taken over."""

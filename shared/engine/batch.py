@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -69,6 +69,7 @@ class Work:
     binding: BindingRow | None = None
     intent: IntentRow | None = None
     staged: StagedRow | None = None
+    earlier: Record | None = None
     root: str | None = None
     source: Record | None = None
     read: bool = False
@@ -119,8 +120,12 @@ class Batch:
         self._known = Known(ports.db, context)
         self.roots: list[str] = []
 
-    def process(self, folded: Sequence[Folded]) -> list[Work]:
+    def process(self, folded: Sequence[Folded], reads: Mapping[str, Record]) -> list[Work]:
+        """`reads`: records read by an earlier try of an event, by its id, whose root was locked then."""
         works = [Work(one, self._context.pairs[one.pair], one.side) for one in folded]
+        for work in works:
+            if all(event_id in reads for event_id in work.folded.event_ids):
+                work.earlier = reads[work.folded.event_ids[-1]]
         for name in self._context.pairs:
             for side in Side:
                 part = [work for work in works if work.pair.name == name and work.side is side]
@@ -207,11 +212,16 @@ class Batch:
     def _read_sources(self, works: list[Work]) -> None:
         fetch: list[Work] = []
         for work in works:
-            if (record := self._staged_source(work)) is not None:
+            if (record := self._earlier(work) or self._staged_source(work)) is not None:
                 work.source, work.read = record, True
             else:
                 fetch.append(work)
         self._fetch(fetch, lambda work: (work.side, work.id))
+
+    @staticmethod
+    def _earlier(work: Work) -> Record | None:
+        """Good while nothing but the record's own creation was settled since (P5)."""
+        return work.earlier if work.binding is None or work.binding.version == 1 else None
 
     def _staged_source(self, work: Work) -> Record | None:
         """The listed row, unless it lacks mapped fields or the record was settled since it was listed (P5)."""

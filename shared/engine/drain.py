@@ -24,7 +24,7 @@ from shared.engine.outcome import Result, ResultBatch
 from shared.errors import ConfigError, LeaseLost, NotFound, Unavailable
 from shared.lease import Held, Lease, webhook_holder
 from shared.sync.events import BadEnvelope, ChangeEvent, Folded, Origin, decode, fold
-from shared.sync.model import Side
+from shared.sync.model import Record, Side
 from shared.sync.reasons import Code
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class _Pending:
     entry: Entry
     event: ChangeEvent
     not_before: float = 0.0
+    read: Record | None = None
+    """The record as read when its root was found locked: asking again costs no second call."""
 
 
 @dataclass(slots=True)
@@ -198,17 +200,26 @@ def open_lease(ports: Ports, context: Context, batch_id: str, lane: Lane) -> tup
             return _fetching(session, holder.run_id)
         if holder.run_id is None and (context.state != "enabled" or not context.fetched):
             return _fetching(session, 0)
-        lease = ports.leases.take(session, context.org_ids, holder)
+        lease = ports.leases.take(session, context.org_ids, holder, joining=True)
         if isinstance(lease, Held):
             return lease
+        if lease.holder.run_id is not None and not _active(session, lease.holder.run_id):
+            # It ended between the look and the lock: its lease must not come to life again.
+            session.rollback()
+            return _fetching(session, lease.holder.run_id)
         run_id = lease.holder.run_id or _webhook_run(session, context)
-        if lease.holder.kind == "webhook":
-            _record_batch(ports, session, context, lease, batch_id, lane)
+        _record_batch(ports, session, context, lease, batch_id, lane)
         return lease, run_id
 
 
 def _writes(session: Session, run_id: int) -> bool:
     return session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": run_id}).scalar() != "fetch"
+
+
+def _active(session: Session, run_id: int) -> bool:
+    return bool(
+        session.execute(text("SELECT 1 FROM run WHERE id = :run AND ended_at IS NULL"), {"run": run_id}).first()
+    )
 
 
 def _fetching(session: Session, run_id: int) -> Held:
@@ -275,7 +286,7 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pe
 
         batch = Batch(ports, session.context, lease, batch_id, token, ensure_lease)
         try:
-            works = batch.process(fold([one.event for one in chosen]))
+            works = batch.process(fold([one.event for one in chosen]), _reads(session, chosen))
         except BaseException:
             # Whoever claims these events next must not wait for our locks; what was created has its intent.
             with suppress(Unavailable):
@@ -287,6 +298,15 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pe
         session.paused_s = min(max(one or 0.0 for one in limited), 10.0) or 0.1
         return False
     return True
+
+
+def _reads(session: _Session, chosen: list[_Pending]) -> dict[str, Record]:
+    """Reads of earlier tries, by event id; an event that came since is read for."""
+    found: dict[str, Record] = {}
+    for one in chosen:
+        if one.read is not None:
+            found[one.event.event_id] = one.read
+    return found
 
 
 def _hand_over(
@@ -326,10 +346,11 @@ def _hand_over(
     )
     settled = set(entries)
     session.pending = [one for one in session.pending if one.entry.id not in settled]
-    again = {_record_key(session.context.id, work.folded) for work in deferred}
-    back = [one for one in session.pending if _record_key(session.context.id, one.event) in again]
+    again = {_record_key(session.context.id, work.folded): work for work in deferred}
+    back = [one for one in chosen if _record_key(session.context.id, one.event) in again]
     for one in back:
         one.not_before = time.monotonic() + ROOT_RETRY_S
+        one.read = again[_record_key(session.context.id, one.event)].source
     ports.bus.give_back(session.lane, [one.entry for one in back])
 
 

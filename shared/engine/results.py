@@ -62,8 +62,17 @@ def _record_one(ports: Ports, entry: str, payload: str) -> None:
     ports.bus.ack(lane, batch.entries)
     ports.bus.unlock_roots(batch.roots, batch.token)
     ports.bus.drop_result(entry)
+    if batch.last and batch.holder.startswith("run:") and _settled(ports, batch.run_id):
+        finished.add(batch.run_id)
     for run_id in finished:
         ports.wake.run(run_id)
+
+
+def _settled(ports: Ports, run_id: int) -> bool:
+    """A run that waits only for the batches which joined it: this may have been the last of them."""
+    with ports.db.transaction() as session:
+        query = text("SELECT 1 FROM run WHERE id = :run AND state = 'draining' AND pending = 0")
+        return session.execute(query, {"run": run_id}).first() is not None
 
 
 def _lease(batch: ResultBatch) -> Lease:

@@ -516,7 +516,7 @@ class _RunWork:
                 text("SELECT count(*) FROM staged WHERE run_id = :run AND state IN ('listed', 'queued')"),
                 {"run": self._id},
             ).scalar_one()
-            if open_rows:
+            if open_rows or not self._ports.leases.may_end(session, self._lease):
                 return False
             self._advance_watermarks(session)
             failed = session.execute(
