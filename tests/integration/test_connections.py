@@ -548,3 +548,28 @@ def test_a_frozen_refresher_does_not_overwrite_the_newer_grant(shop: Shop) -> No
     shop.store().release(replace(frozen), not_before_s=600)
     assert shop.source().token() == newer
     assert shop.row().status == "live"
+
+
+@pytest.mark.rule("P11")
+def test_one_claim_at_a_time_and_the_one_that_took_over_has_the_say(shop: Shop) -> None:
+    first = shop.store().claim(1)
+    assert first is not None
+    assert shop.store().claim(1) is None
+    shop.age_claim(46)
+    second = shop.store().claim(1)
+    assert second is not None
+    grant = Grant(SecretStr("access"), None, 3600, None)
+    with pytest.raises(RetryableError):
+        shop.store().save(first, grant, used=first.refresh_token, expires_at=shop.clock.at)
+    shop.store().release(first, not_before_s=None)
+    assert shop.store().claim(1) is None, "the first one's end does not end the second one's claim"
+    assert shop.store().save(second, grant, used=second.refresh_token, expires_at=shop.clock.at).version == 2
+
+
+@pytest.mark.rule("P11")
+def test_a_row_that_another_holds_is_left_alone(shop: Shop) -> None:
+    """SKIP LOCKED: nobody waits in the database."""
+    with shop.database.transaction() as session:
+        session.execute(text("SELECT 1 FROM connections FOR UPDATE"))
+        assert shop.store().claim(1) is None
+    assert shop.store().claim(1) is not None

@@ -26,7 +26,7 @@ def test_what_is_sealed_opens_where_it_belongs_and_nowhere_else() -> None:
     for row, field in (
         ("connection:2", "refresh_token"),
         ("connection:1", "access_token"),
-        ("connection:1r", "efresh"),
+        ("connection:1r", "efresh_token"),
     ):
         with pytest.raises(ConfigError):
             vault.open(sealed, row=row, field=field)
