@@ -17,6 +17,7 @@ from shared.services.runs import RunView
 POLL_S = 0.4
 PATIENCE_S = 60.0
 """How long the database may be away while a run is followed: the run itself goes on."""
+LINE_S = 10.0
 IDLE_S = 30.0
 """A run that nobody has taken up by then gets a word about the workers."""
 
@@ -90,11 +91,18 @@ class _Bars:
 
 
 class _Lines:
+    """A line when the state changes, and while records are settled one from time to time."""
+
     def __init__(self) -> None:
         self._last = ""
+        self._told_at = 0.0
 
     def show(self, view: RunView) -> None:
-        line = describe(view)
-        if line != self._last:
-            self._last = line
-            say(line + (f" ({view.listed} rows read)" if view.listed else ""))
+        state, now = describe(view), time.monotonic()
+        if state == self._last and now - self._told_at < LINE_S:
+            return
+        line = state + (f", {view.listed} rows read" if view.listed else "")
+        if view.total and not view.ended:
+            line += f", {view.settled} of {view.total} records settled"
+        say(line)
+        self._last, self._told_at = state, now

@@ -48,6 +48,9 @@ class IntegrationService:
 
         Raises NotFound (kind, org), Refused (wrong vendors, or there is one already).
         """
+        if kind not in self.kinds():
+            known = ", ".join(self.kinds())
+            raise NotFound(f"There is no kind of integration {kind!r}; known are {known}.", code="UNKNOWN_KIND")
         declaration = declared(kind)
         with self._db.transaction() as session:
             orgs = {

@@ -135,7 +135,10 @@ def run(
     _summary(view, sides)
     if wanted:
         tell()
-        _records(rows)
+        if rows:
+            _records(rows)
+        else:
+            tell("No record has such an outcome in this sync.")
         if len(rows) == limit:
             say(f"Only the first {limit} are shown; --limit shows more.")
 
@@ -215,6 +218,8 @@ def _summary(view: RunView, sides: IntegrationView) -> None:
     if view.counts:
         tell()
         _counts(view)
+    elif view.ended and not view.error_code and not view.report:
+        tell("Nothing had changed on either side.")
     if view.report:
         tell()
         _report(view.report, sides)
@@ -261,7 +266,7 @@ def _reasons(view: RunView) -> None:
         (
             count,
             code,
-            REASONS[code].sentence if code in REASONS else "",
+            REASONS[code].sentence.rstrip(":") if code in REASONS else "",
             REASONS[code].remedy if code in REASONS else "",
         )
         for code, count in sorted(sums.items(), key=lambda one: (-one[1], one[0]))
