@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import logging
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -132,7 +134,7 @@ def process(*words: str, **env: str) -> Iterator[subprocess.Popen[str]]:
     """The program as a process of its own, which ends with the block."""
     command = [sys.executable, "-m", "api.cli.main", *words]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, env={**os.environ, **env}, **pipes) as made:
+    with subprocess.Popen(command, text=True, env={**os.environ, "PYTHONUNBUFFERED": "", **env}, **pipes) as made:
         try:
             yield made
         finally:
@@ -391,7 +393,7 @@ def test_a_database_that_is_away(bothways: Bothways, monkeypatch: pytest.MonkeyP
 
 def test_a_redis_that_is_away_starts_nothing(world: World, bothways: Bothways, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-    told = bothways("fetch", 1)
+    told = bothways("fetch", 1, "--no-wait")
     assert (told.code, told.err[:12]) == (1, "UNAVAILABLE:")
     assert world.sql("SELECT count(*) FROM run") == 0
     assert bothways("runs", "--json").json == [], "looking needs no Redis"
@@ -456,6 +458,29 @@ def test_a_sync_is_followed_to_its_end(world: World, bothways: Bothways, end: st
     with worker(world, end):
         view = bothways("sync", 1, "--json")
     assert (view.code, view.json["state"], view.json["id"]) == (code, end, 2)
+
+
+def test_bars_on_a_terminal(world: World) -> None:
+    world.fetched()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "api.cli.main", "sync", "1"]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with (
+        worker(world, "listing", "completed", step_s=0.6),
+        subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env) as made,
+    ):
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        os.close(ours)
+        assert made.wait(10) == 0
+    screen = shown.decode()
+    assert "sync 1: listing" in screen
+    assert "━" in screen
+    assert "Sync 1 (sync of" in screen.splitlines()[-2]
+    assert "\x1b[31m of zoho" not in screen, "the names of orgs are shown clean"
 
 
 def test_one_is_started_and_left_and_the_next_refused(world: World, bothways: Bothways) -> None:

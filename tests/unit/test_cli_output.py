@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -14,7 +16,7 @@ from pydantic import SecretStr
 
 from api.cli import environment
 from api.cli.commands import connections
-from api.cli.output import as_json, clean
+from api.cli.output import as_json, clean, local
 from shared.connectors.registry import vendor_names
 from shared.connectors.vendor import OrgChoice
 from shared.errors import ConfigError, NotFound
@@ -119,9 +121,16 @@ def test_no_settings_at_all(tmp_path: Path) -> None:
     assert told.value.code == "NO_DATABASE_URL"
 
 
-def test_local_time_is_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from api.cli.output import local
+@pytest.fixture
+def in_india(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "IST-5:30")
+        time.tzset()
+        yield
+    time.tzset()
 
+
+@pytest.mark.usefixtures("in_india")
+def test_local_time_is_the_readers() -> None:
+    assert local(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02 08:34:05"
     assert local(None) == "-"
-    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert local(moment) == moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
