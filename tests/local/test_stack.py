@@ -124,6 +124,21 @@ def test_servers_of_ones_own_are_used(folder: Path) -> None:
         assert (stack.postgres, stack.valkey) == (None, None)
 
 
+def test_settings_are_left_to_the_owner_while_it_runs(folder: Path) -> None:
+    folder.mkdir()
+    left = folder / "env.json"
+    left.write_text("{}")  # of a stack that was killed
+    left.chmod(0o644)
+    with DummyStack.start(StackOptions(data_dir=folder, env={**NO_SERVERS, "OTHER": "x"})) as stack:
+        assert left.stat().st_mode & 0o777 == 0o600
+        told = json.loads(left.read_text())
+        assert {name: told[name] for name in NO_SERVERS} == NO_SERVERS
+        assert told["BOTHWAYS_API_URL"] == stack.api_url
+        assert "BOTHWAYS_KEY_FILE" in told
+        assert not {"OTHER", "PATH"} & told.keys()
+    assert not left.exists()
+
+
 def test_a_dead_server_and_a_dead_process_come_back(folder: Path) -> None:
     with DummyStack.start(StackOptions(data_dir=folder, durable=False)) as stack:
         assert stack.valkey is not None
