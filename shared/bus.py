@@ -354,6 +354,11 @@ class Bus:
         with redis_errors():
             return bool(self._settle(keys=keys, args=[token, self._root_ttl_ms * 5, payload, len(roots), *ids]))
 
+    def clear_results_woken(self) -> None:
+        """As `clear_woken`, for the result stream."""
+        with redis_errors():
+            self.redis.delete(f"{RESULTS}:woken")
+
     def read_results(self, count: int) -> list[tuple[str, str]]:
         """(entry id, payload) not taken yet, then what a dead worker took and did not finish."""
         with redis_errors():
@@ -402,7 +407,7 @@ class Bus:
         return bool(self.redis.exists(f"{PREFIX}worker:{worker}"))
 
     def idle_lanes(self) -> list[Lane]:
-        """Lanes that have entries and no live drainer: the sweep wakes them. Empty lanes leave the set."""
+        """Lanes that have entries and no live drainer: the sweep wakes them."""
         idle: list[Lane] = []
         with redis_errors():
             for key in self.redis.smembers(LANES):

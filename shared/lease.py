@@ -88,13 +88,13 @@ _LOCK = text(
            l.holder IS NULL OR l.expires_at + make_interval(secs => :grace) < clock_timestamp() AS free,
            l.kind = 'webhook' AND NOT EXISTS (
                SELECT 1 FROM open_batch b WHERE b.fence = l.fence AND b.until > clock_timestamp()) AS idle,
-           coalesce(l.wanted_at + make_interval(secs => :stale) > clock_timestamp(), false) AS wanted
+           l.wanted_by IS NOT NULL AND l.wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted
     FROM org_lease l WHERE l.org_id = ANY(:orgs) ORDER BY l.org_id FOR UPDATE OF l
     """
 )
 _MAKE_ROW = text(
     "INSERT INTO org_lease (org_id, workspace_id, fence) SELECT id, workspace_id, 0 FROM orgs WHERE id = ANY(:orgs) "
-    "ON CONFLICT (org_id) DO NOTHING"
+    "ORDER BY id ON CONFLICT (org_id) DO NOTHING"
 )
 _END_LOG = text(
     "UPDATE lease_log SET released_at = clock_timestamp() "
@@ -122,16 +122,37 @@ _WANT = text(
     "UPDATE org_lease SET wanted_by = :holder, wanted_at = clock_timestamp() "
     "WHERE org_id = ANY(:orgs) AND holder IS DISTINCT FROM :holder"
 )
+# A drainer joins without a lock that other drainers would wait for; a take-over and the end of a run wait for it.
+_JOIN = text(
+    """
+    SELECT fence, wanted_by, extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
+           wanted_by IS NOT NULL AND wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted
+    FROM org_lease WHERE org_id = ANY(:orgs) AND holder = :holder AND expires_at > clock_timestamp()
+    ORDER BY org_id FOR KEY SHARE
+    """
+)
 _CHECK = text(
     """
     SELECT org_id FROM org_lease
     WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder AND expires_at > clock_timestamp()
-    FOR KEY SHARE
+    ORDER BY org_id FOR KEY SHARE
     """
 )
+# An UPDATE alone would lock the rows in the order in which they lie on disk.
+_LOCK_OURS = text(
+    "SELECT org_id FROM org_lease WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder "
+    "ORDER BY org_id FOR NO KEY UPDATE"
+)
+# Its own wish to end goes with the run: a stale wish would keep webhook work out of free orgs.
 _RELEASE = text(
-    "UPDATE org_lease SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL "
-    "WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder"
+    """
+    WITH ours AS (
+        UPDATE org_lease SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL,
+            wanted_by = nullif(wanted_by, :ending)
+        WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder RETURNING org_id, fence)
+    UPDATE lease_log l SET released_at = clock_timestamp() FROM ours
+    WHERE l.org_id = ours.org_id AND l.fence = ours.fence AND l.released_at IS NULL
+    """
 )
 
 
@@ -151,6 +172,8 @@ class Leases:
         """
         started = time.monotonic()
         ids = sorted(orgs)
+        if joining and (joined := self._joined(session, ids, holder, started)) is not None:
+            return joined
         rows = self._lock(session, ids)
         if all(row.holder == holder.name and row.live for row in rows) and len({row.fence for row in rows}) == 1:
             if joining and any(row.wanted and gives_way(holder, row.wanted_by) for row in rows):
@@ -165,6 +188,16 @@ class Leases:
         if holder.kind == "webhook" and any(row.wanted and row.wanted_by != holder.name for row in rows):
             return self._held(rows, holder)
         return self._take(session, ids, holder, started)
+
+    def _joined(self, session: Session, orgs: list[int], holder: Holder, started: float) -> Lease | None:
+        """The lease that `holder` has, unless somebody goes first. Joining does not renew it."""
+        query = {"orgs": orgs, "holder": holder.name, "stale": self._stale_s}
+        rows = session.execute(_JOIN, query).all()
+        if len(rows) < len(orgs) or len({row.fence for row in rows}) > 1:
+            return None
+        if any(row.wanted and gives_way(holder, row.wanted_by) for row in rows):
+            return None
+        return Lease(holder, tuple(orgs), rows[0].fence, started + min(row.remaining_s for row in rows))
 
     def holder_for_events(self, session: Session, orgs: Sequence[int], webhook: Holder) -> Holder:
         """The run of this integration that has the orgs, else webhook work: events join a run that is on (LK-3)."""
@@ -183,6 +216,7 @@ class Leases:
             {"fence": lease.fence},
         ).first()
         if busy is not None:
+            session.execute(_LOCK_OURS, _ours(lease))
             session.execute(_WANT, {"orgs": list(lease.orgs), "holder": ending(lease.holder)})
         return busy is None
 
@@ -198,16 +232,30 @@ class Leases:
 
     def check(self, session: Session, lease: Lease) -> None:
         """First statement of each result transaction. KEY SHARE: the heartbeat passes, a take-over waits for us."""
-        found = session.execute(
-            _CHECK, {"orgs": list(lease.orgs), "fence": lease.fence, "holder": lease.holder.name}
-        ).all()
+        found = session.execute(_CHECK, _ours(lease)).all()
         if len(found) != len(lease.orgs):
             raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
 
+    def lock(self, session: Session, lease: Lease) -> None:
+        """First statement of the transaction that ends a run: others save before it or after it, not across it.
+
+        Raises LeaseLost.
+        """
+        rows = self._lock(session, list(lease.orgs))
+        if not all(row.holder == lease.holder.name and row.fence == lease.fence and row.live for row in rows):
+            raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
+
     def release(self, session: Session, lease: Lease) -> None:
-        self._lock(session, list(lease.orgs))
-        session.execute(_END_LOG, {"orgs": list(lease.orgs)})
-        session.execute(_RELEASE, {"orgs": list(lease.orgs), "fence": lease.fence, "holder": lease.holder.name})
+        """Of an owner alone; anybody else's call changes nothing."""
+        session.execute(_LOCK_OURS, _ours(lease))
+        session.execute(_RELEASE, {**_ours(lease), "ending": ending(lease.holder)})
+
+    def release_all(self, session: Session, holder: str) -> None:
+        """Whatever this holder has, by whichever fence: for the end of a run that failed."""
+        query = text("SELECT org_id, fence FROM org_lease WHERE holder = :holder ORDER BY org_id FOR NO KEY UPDATE")
+        for row in session.execute(query, {"holder": holder}).all():
+            ours = {"orgs": [row.org_id], "fence": row.fence, "holder": holder, "ending": f"{holder}:end"}
+            session.execute(_RELEASE, ours)
 
     def _lock(self, session: Session, orgs: list[int]) -> Sequence[Row[tuple[object, ...]]]:
         query = {"orgs": orgs, "grace": self._grace_s, "stale": self._stale_s}
@@ -226,7 +274,8 @@ class Leases:
         return Lease(holder, tuple(orgs), fence, started + self._ttl_s)
 
     def _extend(self, session: Session, lease: Lease) -> None:
-        query = {"orgs": list(lease.orgs), "holder": lease.holder.name, "fence": lease.fence, "ttl": self._ttl_s}
+        session.execute(_LOCK_OURS, _ours(lease))
+        query = {**_ours(lease), "ttl": self._ttl_s}
         if session.execute(_EXTEND, query).rowcount != len(lease.orgs):  # type: ignore[attr-defined]
             raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
 
@@ -237,3 +286,7 @@ class Leases:
             row = next(row for row in rows if row.wanted_by)
             return Held(str(row.wanted_by), row.wanted_at)
         return Held(str(row.holder), row.taken_at)
+
+
+def _ours(lease: Lease) -> dict[str, object]:
+    return {"orgs": list(lease.orgs), "fence": lease.fence, "holder": lease.holder.name}

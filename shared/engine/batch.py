@@ -24,6 +24,7 @@ from shared.lease import Lease
 from shared.sync import match
 from shared.sync.events import Folded, Origin, encode
 from shared.sync.match import fold_key
+from shared.sync.merge import read_back
 from shared.sync.model import (
     Action,
     ActionKind,
@@ -38,7 +39,7 @@ from shared.sync.model import (
 )
 from shared.sync.plan import apply_writes, plan
 from shared.sync.reasons import REASONS, Code
-from shared.sync.values import encode_base, plausible_form, row_hash, same
+from shared.sync.values import encode_base, row_hash, same
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,9 @@ T = TypeVar("T")
 SETTLED_AFTER = timedelta(seconds=2)
 """Vendors' times have a resolution of one second: a version younger than this may still change without a new time, so
 a poll must not take an equal time for an equal record."""
+
+SOON_S = 1.0
+"""When to look again at what should be clear by then (scaled)."""
 
 _OUTCOMES = {
     ActionKind.CREATE: OutcomeKind.CREATED,
@@ -118,6 +122,7 @@ class Batch:
         self._token = token
         self._ensure_lease = ensure_lease
         self._known = Known(ports.db, context)
+        self._soon_s = ports.settings.scaled(SOON_S)
         self.roots: list[str] = []
 
     def process(self, folded: Sequence[Folded], reads: Mapping[str, Record]) -> list[Work]:
@@ -220,8 +225,12 @@ class Batch:
 
     @staticmethod
     def _earlier(work: Work) -> Record | None:
-        """Good while nothing but the record's own creation was settled since (P5)."""
-        return work.earlier if work.binding is None or work.binding.version == 1 else None
+        """Good while nothing was settled since, but that we made the record as it was read (P5)."""
+        row, record = work.binding, work.earlier
+        if row is None or record is None:
+            return record
+        as_made = record.modified_at is not None and record.modified_at == row.bound.written.get(work.side)
+        return record if row.version == 1 and as_made else None
 
     def _staged_source(self, work: Work) -> Record | None:
         """The listed row, unless it lacks mapped fields or the record was settled since it was listed (P5)."""
@@ -261,9 +270,17 @@ class Batch:
                 work.source, work.read = found.get(record_id), True
 
     def _check_source(self, work: Work) -> None:
-        """A record that is gone and was never bound needs no twin."""
+        """A record that is gone and was never bound needs no twin; one that Postgres cannot hold fails (P8)."""
+        if work.source is not None and self._refuse_unstorable(work, work.side, work.source):
+            return
         if work.source is None and work.binding is None:
             self._settle_plan(work, plan(work.pair, self._context.policy, work.side, None, None, None))
+
+    def _refuse_unstorable(self, work: Work, side: Side, record: Record) -> bool:
+        bad = unstorable(record) & {line.field(side) for line in work.pair.mapping}
+        if bad:
+            self._fail(work, Code.VALUE_NOT_MAPPED, ", ".join(sorted(bad)))
+        return bool(bad)
 
     # Twins of records without a binding
 
@@ -368,7 +385,7 @@ class Batch:
         self._fetch(matched, lambda work: (work.side.other, work.twin_id or work.id), twin=True)
         for work in _open(matched):
             if work.twin is None:  # found by search, gone by now
-                self._wait(work, Code.VENDOR_UNAVAILABLE, retry_after_s=1.0)
+                self._wait(work, Code.VENDOR_UNAVAILABLE, retry_after_s=self._soon_s)
             else:
                 self._decide(work)
         for work in works:
@@ -381,6 +398,8 @@ class Batch:
         return plan(work.pair, self._context.policy, work.side, left, right, bound)
 
     def _decide(self, work: Work) -> None:
+        if work.twin is not None and self._refuse_unstorable(work, work.side.other, work.twin):
+            return
         action = self._plan(work, work.twin)
         work.action = action
         if not action.writes:
@@ -408,7 +427,7 @@ class Batch:
         mine = self._known.open_intents(self._ports.leases, self._lease, works[0].pair.name, drafts, self._batch_id)
         for work in works:
             if work.intent is None and (work.side, work.id) not in mine:
-                self._wait(work, Code.VENDOR_UNAVAILABLE, retry_after_s=1.0)
+                self._wait(work, Code.VENDOR_UNAVAILABLE, retry_after_s=self._soon_s)
 
     def _create(self, side: Side, works: list[Work]) -> None:
         if not works:
@@ -426,10 +445,10 @@ class Batch:
             work.written[side] = result
             work.twin_id = result.id
         elif isinstance(result, Unsure):
-            self._wait(work, Code.IN_DOUBT_UNRESOLVED, why="in_doubt", retry_after_s=1.0, intent="doubt")
+            self._wait(work, Code.IN_DOUBT_UNRESOLVED, why="in_doubt", retry_after_s=self._soon_s, intent="doubt")
         elif result.code == Code.DUPLICATE_NAME and work.attempt <= 2:
             # Somebody made it between our look and our call, or an earlier try of ours did: look again.
-            self._wait(work, result.code, retry_after_s=1.0, intent="doubt")
+            self._wait(work, result.code, retry_after_s=self._soon_s, intent="doubt")
         else:
             self._rejected(work, result)
 
@@ -453,7 +472,7 @@ class Batch:
             work.written[side] = result
         elif isinstance(result, Unsure):
             # An update may be repeated: read, compare and write what is still missing.
-            self._wait(work, Code.IN_DOUBT_UNRESOLVED, retry_after_s=1.0)
+            self._wait(work, Code.IN_DOUBT_UNRESOLVED, retry_after_s=self._soon_s)
         else:
             work.refused.add(side)
             self._rejected(work, result)
@@ -656,30 +675,18 @@ class Batch:
         expected = apply_writes(before, changes) if before else Record(written.id, _values(changes))
         surprise = False
         if written.record is not None:
-            surprise = _adopt(work.pair, side, changes, expected, written.record, base)
-            if not surprise:
-                expected = written.record
+            base.update(read_back(work.pair, base, side, changes, written.record))
+            surprise = _surprised(work.pair, side, changes, expected, written.record)
+            expected = written.record
         digest = None if surprise else _digest(work.pair, side, expected, self._context)
         _note(save, side, work.binding, digest, written.modified_at, ours=True)
 
 
-def _adopt(
-    pair: Pair, side: Side, changes: Iterable[Change], expected: Record, got: Record, base: dict[str, BaseValue]
-) -> bool:
-    """Moves the base of written fields to what the vendor made of them; True: another mapped field is not as read."""
+def _surprised(pair: Pair, side: Side, changes: Iterable[Change], expected: Record, shown: Record) -> bool:
+    """Whether the answer shows a mapped field, not written by us, that is not as it was read before."""
     wrote = {change.field for change in changes}
-    surprise = False
-    for line in pair.mapping:
-        name = line.field(side)
-        if same(expected.get(name), got.get(name)) or line.key not in base:
-            continue
-        definition = pair.fields(side).get(name)
-        if name in wrote and definition and plausible_form(expected.get(name), got.get(name), definition):
-            left, right = base[line.key]
-            base[line.key] = (got.get(name), right) if side is Side.LEFT else (left, got.get(name))
-        else:
-            surprise = True
-    return surprise
+    names = {line.field(side) for line in pair.mapping if not line.on_create} - wrote
+    return any(not same(expected.get(name), shown.get(name)) for name in names)
 
 
 def _note(
@@ -700,6 +707,16 @@ def _note(
 
 def _digest(pair: Pair, side: Side, record: Record, context: Context) -> str:
     return listed_hash(pair, side, record, context.facts[pair.name, side].list_fields)
+
+
+def unstorable(record: Record) -> set[str]:
+    """Fields whose text Postgres cannot hold: NUL, and halves of characters (JSON can bring both)."""
+    texts = ((name, value) for name, value in record.fields.items() if isinstance(value, str))
+    return {name for name, value in texts if "\0" in value or (not value.isascii() and _broken(value))}
+
+
+def _broken(value: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def listed_hash(pair: Pair, side: Side, record: Record, list_fields: frozenset[str] | None) -> str:

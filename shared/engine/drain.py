@@ -21,7 +21,7 @@ from shared.engine.batch import Batch, Work
 from shared.engine.context import Context, Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.outcome import Result, ResultBatch
-from shared.errors import ConfigError, LeaseLost, NotFound, Unavailable
+from shared.errors import BothwaysError, ConfigError, LeaseLost, NotFound, Unavailable
 from shared.lease import Held, Lease, webhook_holder
 from shared.sync.events import BadEnvelope, ChangeEvent, Folded, Origin, decode, fold
 from shared.sync.model import Record, Side
@@ -29,8 +29,8 @@ from shared.sync.reasons import Code
 
 log = logging.getLogger(__name__)
 
-ROOT_RETRY_S = 0.02
-"""How soon a record whose root another batch holds is looked at again (not scaled)."""
+ROOT_RETRY_S, ROOT_RETRY_MOST_S = 0.02, 0.5
+"""How soon a record whose root another batch holds is looked at again: doubled each time (not scaled)."""
 SLICE_S = 5.0
 """A drainer gives its thread back after so long; the next wake-up goes on."""
 CONFIG_PAUSE_S = 30.0
@@ -48,6 +48,7 @@ class _Pending:
     not_before: float = 0.0
     read: Record | None = None
     """The record as read when its root was found locked: asking again costs no second call."""
+    waits: int = 0
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ def _take_in(ports: Ports, session: _Session, entries: Sequence[Entry]) -> None:
     for entry in entries:
         try:
             event = decode(json.loads(entry.payload))
-        except (BadEnvelope, ValueError, AttributeError):
+        except (BadEnvelope, ValueError, TypeError, AttributeError, RecursionError):
             dead.append((entry, None))
             continue
         if entry.tries >= ports.settings.attempts_by_crash or event.pair not in session.context.pairs:
@@ -171,6 +172,10 @@ def _take_in(ports: Ports, session: _Session, entries: Sequence[Entry]) -> None:
         else:
             fresh.append(_Pending(entry, event))
     _debounce(ports, session, fresh)
+    newer = {_record_key(session.context.id, one.event) for one in fresh}
+    for one in session.pending:
+        if _record_key(session.context.id, one.event) in newer:
+            one.read = None  # older than what these tell of (P5)
     session.pending += fresh
     if dead:
         _bury(ports, session, dead)
@@ -267,6 +272,12 @@ def _record_batch(ports: Ports, session: Session, context: Context, lease: Lease
     )
 
 
+def _close_batch(ports: Ports, batch_id: str) -> None:
+    """Nobody pushes for it any more: a waiter, or the end of the run, need not wait until it lapses."""
+    with ports.db.transaction() as session:
+        session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})
+
+
 def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pending]) -> bool:
     """False: the orgs are held by somebody else, or a limit is used up; the lane waits."""
     batch_id = uuid.uuid4().hex
@@ -291,6 +302,8 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pe
             # Whoever claims these events next must not wait for our locks; what was created has its intent.
             with suppress(Unavailable):
                 ports.bus.unlock_roots(batch.roots, token)
+            with suppress(BothwaysError):
+                _close_batch(ports, batch_id)
             raise
         _hand_over(ports, session, lease, run_id, batch_id, token, chosen, works)
     limited = [w.result.wait.in_s for w in works if w.result and w.result.reason == Code.RATE_LIMITED and w.result.wait]
@@ -325,33 +338,40 @@ def _hand_over(
     done = [work for work in works if work.result is not None]
     deferred = [work for work in works if work.result is None]
     entries = [one.entry.id for work in done for one in by_record[_record_key(session.context.id, work.folded)]]
-    _settle(
-        ports,
-        session,
-        lease,
-        run_id,
-        batch_id,
-        token,
-        entries,
-        [work.root for work in done if work.root],
-        [work.result for work in done if work.result],
-    )
-    ports.bus.note_worked(
-        [
-            _record_key(session.context.id, work.folded)
-            for work in done
-            if work.result and work.result.origin == Origin.WEBHOOK and work.result.outcome not in ("echo", "unchanged")
-        ],
-        ports.settings.scaled(ports.settings.debounce_s),
-    )
+    if not done:
+        _close_batch(ports, batch_id)
+    else:
+        _settle_done(ports, session, lease, run_id, batch_id, token, entries, done)
     settled = set(entries)
     session.pending = [one for one in session.pending if one.entry.id not in settled]
     again = {_record_key(session.context.id, work.folded): work for work in deferred}
     back = [one for one in chosen if _record_key(session.context.id, one.event) in again]
     for one in back:
-        one.not_before = time.monotonic() + ROOT_RETRY_S
+        one.not_before = time.monotonic() + min(ROOT_RETRY_S * 2**one.waits, ROOT_RETRY_MOST_S)
+        one.waits += 1
         one.read = again[_record_key(session.context.id, one.event)].source
     ports.bus.give_back(session.lane, [one.entry for one in back])
+
+
+def _settle_done(
+    ports: Ports,
+    session: _Session,
+    lease: Lease,
+    run_id: int,
+    batch_id: str,
+    token: str,
+    entries: list[str],
+    done: list[Work],
+) -> None:
+    roots = [work.root for work in done if work.root]
+    results = [work.result for work in done if work.result]
+    _settle(ports, session, lease, run_id, batch_id, token, entries, roots, results)
+    worked = [
+        _record_key(session.context.id, work.folded)
+        for work in done
+        if work.result and work.result.origin == Origin.WEBHOOK and work.result.outcome not in ("echo", "unchanged")
+    ]
+    ports.bus.note_worked(worked, ports.settings.scaled(ports.settings.debounce_s))
 
 
 def _settle(
@@ -393,14 +413,14 @@ def _bury(ports: Ports, session: _Session, dead: list[tuple[Entry, ChangeEvent |
     if isinstance(opened, Held):
         return
     lease, run_id = opened
-    results = [_dead_letter(entry, event) for entry, event in dead]
+    results = [_dead_letter(session.lane, entry, event) for entry, event in dead]
     token = f"{session.token}-{batch_id[:8]}"
     _settle(ports, session, lease, run_id, batch_id, token, [entry.id for entry, _ in dead], [], results)
 
 
-def _dead_letter(entry: Entry, event: ChangeEvent | None) -> Result:
+def _dead_letter(lane: Lane, entry: Entry, event: ChangeEvent | None) -> Result:
     if event is None:
-        return Result([f"entry:{entry.id}"], "webhook", "", "left", "", None, "failed", reason=Code.POISON)
+        return Result([f"entry:{lane}:{entry.id}"], "webhook", "", "left", "", None, "failed", reason=Code.POISON)
     return Result(
         [event.event_id],
         event.origin,

@@ -33,16 +33,20 @@ def tick(ports: Ports) -> None:
 
 
 def send_due(ports: Ports) -> None:
-    """Events whose time has come go back onto their lanes; one whose sending was lost goes again after a minute."""
+    """Events whose time has come go back onto their lanes; one whose sending was lost goes again after a minute.
+
+    Where its lane has entries it may lie there, behind an org that is held: it is not sent a second time.
+    """
     with ports.db.transaction() as session:
         rows = session.execute(
             text(
                 """
-                UPDATE due SET sent_at = clock_timestamp() WHERE id IN (
-                    SELECT id FROM due WHERE due_at <= clock_timestamp() AND why <> 'failed'
+                UPDATE due d SET sent_at = clock_timestamp() FROM (
+                    SELECT id, sent_at IS NOT NULL AS again FROM due WHERE due_at <= clock_timestamp()
+                      AND why <> 'failed'
                       AND (sent_at IS NULL OR sent_at < clock_timestamp() - make_interval(secs => :again))
-                    ORDER BY due_at LIMIT :n FOR UPDATE SKIP LOCKED)
-                RETURNING event
+                    ORDER BY due_at LIMIT :n FOR UPDATE SKIP LOCKED) f
+                WHERE d.id = f.id RETURNING d.event, f.again
                 """
             ),
             {"n": DUE_CHUNK, "again": ports.settings.scaled(60.0)},
@@ -51,21 +55,27 @@ def send_due(ports: Ports) -> None:
     for row in rows:
         event = decode(row.event)
         lane = lane_of(event.integration_id, LIVE, event.pair, event.side, event.record_id, ports.settings.shards)
-        items.append((lane, json.dumps(row.event)))
+        if not row.again or not ports.bus.length([lane]):
+            items.append((lane, json.dumps(row.event)))
     for lane in dict.fromkeys(ports.bus.add(items)):
         ports.wake.drain(lane)
 
 
 def start_scheduled(ports: Ports) -> None:
-    """TR-2: due integrations get a run; the unique index refuses a second one."""
+    """TR-2: due integrations get a run; the unique index refuses a second one.
+
+    One that has a run stays due until that has ended. `next_run_at` is set where the schedule is off too, after Redis
+    lost its data.
+    """
     with ports.db.transaction() as session:
         due = session.execute(
             text(
                 """
-                UPDATE integration SET next_run_at = NULL WHERE id IN (
-                    SELECT id FROM integration WHERE next_run_at <= clock_timestamp() AND schedule_on
-                      AND state = 'enabled' AND fetched_at IS NOT NULL FOR UPDATE SKIP LOCKED)
-                RETURNING id, workspace_id
+                SELECT id, workspace_id FROM integration i
+                WHERE next_run_at <= clock_timestamp() AND state = 'enabled' AND fetched_at IS NOT NULL
+                  AND NOT EXISTS (SELECT 1 FROM run r WHERE r.integration_id = i.id AND r.kind <> 'webhook'
+                    AND r.ended_at IS NULL)
+                ORDER BY id FOR UPDATE SKIP LOCKED
                 """
             )
         ).all()
@@ -76,7 +86,7 @@ def start_scheduled(ports: Ports) -> None:
 
 
 def new_run(session: Session, integration_id: int, workspace_id: int, kind: str, trigger: str) -> int | None:
-    """None: the integration has a run already (LK-1)."""
+    """None: the integration has a run already (LK-1). A sync is the one that was planned, whoever asked for it."""
     found: int | None = session.execute(
         text(
             """
@@ -87,6 +97,8 @@ def new_run(session: Session, integration_id: int, workspace_id: int, kind: str,
         ),
         {"workspace": workspace_id, "integration": integration_id, "kind": kind, "trigger": trigger},
     ).scalar()
+    if found is not None and kind == "sync":
+        session.execute(text("UPDATE integration SET next_run_at = NULL WHERE id = :id"), {"id": integration_id})
     return found
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,11 +19,12 @@ from sqlalchemy.orm import Session
 
 from shared.bus import Lane
 from shared.engine.context import Ports
-from shared.engine.outcome import BindingSave, Result, ResultBatch
-from shared.errors import LeaseLost
+from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
+from shared.errors import BothwaysError, LeaseLost, Unavailable
 from shared.lease import Holder, Lease
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.model import RecordId, Side
+from shared.sync.reasons import Code
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ def record_results(ports: Ports) -> int:
     Raises Unavailable where Postgres or Redis is away: nothing is lost, the sweep calls again.
     """
     saved = 0
+    # Before the first look: a batch that comes while we commit wakes again, it may find nothing left to do.
+    ports.bus.clear_results_woken()
     todo = ports.bus.retry_results(_READ_COUNT)
     while todo or (todo := ports.bus.read_results(_READ_COUNT)):
         for entry, payload in todo:
@@ -45,12 +49,15 @@ def record_results(ports: Ports) -> int:
 
 
 def _record_one(ports: Ports, entry: str, payload: str) -> None:
-    batch = ResultBatch.decode(payload)
-    lane = Lane.parse(batch.lane)
     try:
-        with ports.db.transaction() as session:
-            ports.leases.check(session, _lease(batch))
-            finished = save(session, batch)
+        batch = ResultBatch.decode(payload)
+        lane = Lane.parse(batch.lane)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        # Of another version, maybe: it stays for a worker that can read it, and the others go on.
+        log.error("results %s cannot be read: %s", entry, type(error).__name__)  # noqa: TRY400  (values)
+        return
+    try:
+        finished = _save_safely(ports, batch)
     except LeaseLost:
         # Whoever took over looks at these events afresh: what was created meanwhile has its intent.
         log.warning("results dropped, lease lost", extra={"lane": batch.lane, "fence": batch.fence})
@@ -66,6 +73,51 @@ def _record_one(ports: Ports, entry: str, payload: str) -> None:
         finished.add(batch.run_id)
     for run_id in finished:
         ports.wake.run(run_id)
+
+
+def _save_safely(ports: Ports, batch: ResultBatch) -> set[int]:
+    """A batch that Postgres refuses is saved result by result: one bad value must not hold up everybody (P8)."""
+    try:
+        return _save_fenced(ports, batch)
+    except (LeaseLost, Unavailable):
+        raise
+    except BothwaysError as error:
+        log.error("results of %s, one by one: %s", batch.lane, error)  # noqa: TRY400  (no values in it)
+    finished: set[int] = set()
+    for result in batch.results:
+        finished |= _save_alone(ports, replace(batch, results=[result], last=False))
+    return finished | _save_fenced(ports, replace(batch, results=[]))
+
+
+def _save_alone(ports: Ports, batch: ResultBatch) -> set[int]:
+    """What is refused alone has failed. Its intent stays: what was made for it is looked for by the next try."""
+    try:
+        return _save_fenced(ports, batch)
+    except (LeaseLost, Unavailable):
+        raise
+    except BothwaysError as error:
+        log.error("record refused: %s", error)  # noqa: TRY400
+    result = batch.results[0]
+    wait = Wait("failed", None, result.attempt, encode(_event(batch, result, attempt=0)))
+    failed = Result(
+        event_ids=result.event_ids,
+        origin=result.origin,
+        pair=result.pair,
+        side=result.side,
+        record_id=result.record_id,
+        run_id=result.run_id,
+        outcome="failed",
+        reason=Code.INTERNAL,
+        attempt=result.attempt,
+        wait=wait,
+    )
+    return _save_fenced(ports, replace(batch, results=[failed]))
+
+
+def _save_fenced(ports: Ports, batch: ResultBatch) -> set[int]:
+    with ports.db.transaction() as session:
+        ports.leases.check(session, _lease(batch))
+        return save(session, batch)
 
 
 def _settled(ports: Ports, run_id: int) -> bool:
@@ -84,23 +136,31 @@ def _lease(batch: ResultBatch) -> Lease:
 def save(session: Session, batch: ResultBatch) -> set[int]:
     """Returns the runs whose last pending record this was."""
     fresh = _claim_events(session, batch)
-    finished: set[int] = set()
+    settled: Counter[int] = Counter()
     outcomes: list[dict[str, Any]] = []
-    for result in batch.results:
+    # Sorted, and the rows that batches share (counters, runs) last: two of them lock in the same order.
+    for result in sorted(batch.results, key=lambda one: (one.pair, one.side, one.record_id)):
         counted = result.outcome is not None and not fresh.intersection(result.event_ids)
-        saved = result.binding is None or _save_binding(session, batch, result, result.binding)
-        if not saved and not counted:
-            _plan_again(session, batch, result)
+        if result.binding is not None and not _save_binding(session, batch, result, result.binding):
+            if not counted:
+                _plan_again(session, batch, result)
             continue
         _save_intent(session, batch, result)
-        finished |= _save_wait(session, batch, result)
+        settled.update(_save_wait(session, batch, result))
         if result.outcome is not None and not counted:
             outcomes.append(_outcome_row(batch, result))
     _insert_outcomes(session, outcomes)
     _count(session, batch, outcomes)
     if batch.last:
         session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch.batch_id})
-    return finished
+    return {run_id for run_id in sorted(settled) if _nothing_pending(session, run_id, settled[run_id])}
+
+
+def _nothing_pending(session: Session, run_id: int, settled: int) -> bool:
+    pending = session.execute(
+        text("UPDATE run SET pending = pending - :n WHERE id = :run RETURNING pending"), {"run": run_id, "n": settled}
+    ).scalar()
+    return pending == 0
 
 
 def _claim_events(session: Session, batch: ResultBatch) -> set[str]:
@@ -171,7 +231,13 @@ def _save_binding(session: Session, batch: ResultBatch, result: Result, binding:
 def _plan_again(session: Session, batch: ResultBatch, result: Result) -> None:
     """The event goes back: read, planned and settled once more. It has no outcome yet."""
     session.execute(text("DELETE FROM event_done WHERE event_id = ANY(:ids)"), {"ids": result.event_ids})
-    event = ChangeEvent(
+    event = encode(_event(batch, result, attempt=result.attempt - 1))
+    _upsert_due(session, batch, result, why="retry", in_s=0.0, attempts=result.attempt, event=event)
+
+
+def _event(batch: ResultBatch, result: Result, *, attempt: int) -> ChangeEvent:
+    """The event that looks at the record afresh."""
+    return ChangeEvent(
         event_id=result.event_ids[0],
         correlation_id=result.event_ids[0],
         integration_id=batch.integration_id,
@@ -182,9 +248,8 @@ def _plan_again(session: Session, batch: ResultBatch, result: Result) -> None:
         origin=Origin.RETRY,
         received_at=result.received_ms or 0,
         run_id=result.run_id,
-        attempt=result.attempt - 1,
+        attempt=attempt,
     )
-    _upsert_due(session, batch, result, why="retry", in_s=0.0, attempts=result.attempt, event=encode(event))
 
 
 def _save_intent(session: Session, batch: ResultBatch, result: Result) -> None:
@@ -210,7 +275,7 @@ def _save_intent(session: Session, batch: ResultBatch, result: Result) -> None:
 
 
 def _save_wait(session: Session, batch: ResultBatch, result: Result) -> set[int]:
-    """Writes or ends the due row; returns runs for which nothing is pending any more."""
+    """Writes or ends the due row; returns the runs for which the record is settled by this."""
     key = {
         "integration": batch.integration_id,
         "pair": result.pair,
@@ -237,13 +302,8 @@ def _settle_staged(session: Session, run_id: int, result: Result) -> bool:
             "AND record_id = :record AND state = 'queued'"
         ),
         {"run": run_id, "pair": result.pair, "side": result.side, "record": result.record_id},
-    ).rowcount  # type: ignore[attr-defined]
-    if not done:
-        return False
-    pending = session.execute(
-        text("UPDATE run SET pending = pending - 1 WHERE id = :run RETURNING pending"), {"run": run_id}
-    ).scalar()
-    return pending == 0
+    )
+    return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
 def _upsert_due(

@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from shared.bus import BULK
 from shared.connectors.base import ListOrder, ModuleFacts, Page
-from shared.engine.batch import listed_hash
+from shared.engine.batch import listed_hash, unstorable
 from shared.engine.context import Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.known import BindingRow, binding_row
@@ -78,19 +79,20 @@ def advance(ports: Ports, keeper: Keeper, run_id: int) -> None:
         not_before = error.retry_after_s or ports.settings.scaled(10.0)
         _note_waiting(ports, run_id, str(error))
     except (RunStopped, ConfigError, RecordRejected, NotFound) as error:
-        _fail(ports, run_id, error)
+        _fail(ports, run_id, owner, error)
     except LeaseLost:
         again = True
     except Unavailable:
         log.warning("run %s: a server is away, the sweep goes on with it", run_id)
         raise
     except BothwaysError as error:
-        _fail(ports, run_id, error)
+        _fail(ports, run_id, owner, error)
     except Exception:
         log.exception("run %s: a mistake of ours", run_id)
         _fail(
             ports,
             run_id,
+            owner,
             BothwaysError("An internal error stopped the run; the log has the details.", code=Code.INTERNAL),
         )
     finally:
@@ -124,40 +126,39 @@ def _note_waiting(ports: Ports, run_id: int, why: str) -> None:
         session.execute(text("UPDATE run SET waiting_for = :why WHERE id = :run"), {"run": run_id, "why": why[:200]})
 
 
-def _fail(ports: Ports, run_id: int, error: BothwaysError) -> None:
-    """Ends the run with its reason and gives the orgs back; what it had queued ends as events of their own."""
+def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
+    """Ends the run with its reason and gives the orgs back; what it had queued ends as events of their own.
+
+    Only of the claim's owner: who was frozen meanwhile does not end a run that another goes on with, or has ended.
+    """
     with ports.db.transaction() as session:
         row = session.execute(
             text(
                 "UPDATE run SET state = 'failed', ended_at = clock_timestamp(), error_code = :code, "
-                "error_detail = :detail, waiting_for = NULL WHERE id = :run RETURNING integration_id, kind"
+                "error_detail = :detail, waiting_for = NULL WHERE id = :run AND claimed_by = :owner "
+                "AND ended_at IS NULL RETURNING integration_id, kind"
             ),
-            {"run": run_id, "code": error.code, "detail": str(error)[:500]},
+            {"run": run_id, "owner": owner, "code": error.code, "detail": str(error)[:500]},
         ).first()
-        session.execute(
-            text("UPDATE lease_log SET released_at = clock_timestamp() WHERE holder = :holder AND released_at IS NULL"),
-            {"holder": f"run:{run_id}"},
-        )
-        session.execute(
-            text(
-                "UPDATE org_lease SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL "
-                "WHERE holder = :holder"
-            ),
-            {"holder": f"run:{run_id}"},
-        )
+        if row is None:
+            return
+        ports.leases.release_all(session, f"run:{run_id}")
         session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": run_id})
         session.execute(text("UPDATE due SET run_id = NULL WHERE run_id = :run"), {"run": run_id})
-        if row is not None and row.kind == "sync":
+        if row.kind == "sync":
             _schedule_next(session, row.integration_id)
     _wake_idle(ports)
 
 
 def _schedule_next(session: Session, integration_id: int) -> None:
-    """TR-2: counted from the end of the last scheduled or manual sync."""
+    """TR-2: counted from the end of the last scheduled or manual sync.
+
+    A sync begins without a time for the next; one that is there by now says that Redis lost its data meanwhile (P2).
+    """
     session.execute(
         text(
-            "UPDATE integration SET next_run_at = CASE WHEN schedule_on "
-            "THEN clock_timestamp() + make_interval(secs => schedule_interval_s) END WHERE id = :id"
+            "UPDATE integration SET next_run_at = coalesce(next_run_at, CASE WHEN schedule_on "
+            "THEN clock_timestamp() + make_interval(secs => schedule_interval_s) END) WHERE id = :id"
         ),
         {"id": integration_id},
     )
@@ -367,6 +368,8 @@ class _RunWork:
 
     def _staged_values(self, listing: Row[Any], side: Side, row: Record, read_at: datetime) -> dict[str, Any]:
         pair = self._context.pairs[listing.pair]
+        if unstorable(row):  # it fails by itself, when it is read by its event, and not the whole list with it
+            row = replace(row, fields={}, complete=False)
         return {
             "run": self._id,
             "pair": listing.pair,
@@ -385,7 +388,7 @@ class _RunWork:
 
     def _match(self) -> RunState:
         with self._ports.db.transaction() as session:
-            self._ports.leases.check(session, self._lease)
+            self._ports.leases.lock(session, self._lease)
             run = session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": self._id}).one()
             lists = session.execute(
                 text("SELECT pair, bool_and(whole) AS whole FROM listing WHERE run_id = :run GROUP BY pair"),
@@ -511,7 +514,7 @@ class _RunWork:
     def _finish(self) -> bool:
         """Closes the run where every listed record has its outcome: watermark, timer, lease, in one transaction."""
         with self._ports.db.transaction() as session:
-            self._ports.leases.check(session, self._lease)
+            self._ports.leases.lock(session, self._lease)
             open_rows = session.execute(
                 text("SELECT count(*) FROM staged WHERE run_id = :run AND state IN ('listed', 'queued')"),
                 {"run": self._id},

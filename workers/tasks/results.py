@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from shared.bus import RESULTS, redis_errors
 from shared.engine.results import record_results
 from workers.app import app
 from workers.lifecycle import runtime
@@ -16,9 +15,6 @@ def record() -> None:
         if not here.results_lock.acquire(timeout=30):
             return
         try:
-            # Cleared first: a batch that comes while we commit wakes again, it may find nothing left to do.
-            with redis_errors():
-                here.ports.bus.redis.delete(f"{RESULTS}:woken")
             record_results(here.ports)
         finally:
             here.results_lock.release()

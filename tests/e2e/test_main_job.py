@@ -1,0 +1,149 @@
+"""The main job in real processes: first sync, silence afterwards, webhooks, and a worker that is killed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import BOOKS, FSM, Json, World, await_that, running_world, tally
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with running_world(tmp_path) as found:
+        yield found
+
+
+def company(number: int, **more: object) -> Json:
+    return {
+        "Company_Name": f"Company {number}",
+        "Website": f"https://{number}.example.com",
+        "Service_Address": {"Street_1": f"{number} High Street", "City": "Leeds"},
+        **more,
+    }
+
+
+def customer(number: int, **more: object) -> Json:
+    return {
+        "contact_name": f"Company {number}",
+        "contact_type": "customer",
+        "customer_sub_type": "business",
+        "billing_address": {"address": f"{number} Low Road", "city": "York"},
+        **more,
+    }
+
+
+def fill(world: World, size: int) -> None:
+    """`size` companies and items on each side, a third of them on both, with differences."""
+    shared_from = size - size // 3
+    world.seed(FSM, "Companies", [company(n) for n in range(size)])
+    world.seed(BOOKS, "contacts", [customer(n) for n in range(shared_from, shared_from + size)])
+    world.seed(
+        FSM, "Service_And_Parts", [{"Name": f"Item {n}", "Unit_Price": n + 0.5, "Type": "Service"} for n in range(size)]
+    )
+    world.seed(
+        BOOKS,
+        "items",
+        [
+            {"name": f"ITEM {n} " if n % 2 else f"Item {n}", "rate": n + 0.25, "product_type": "service"}
+            for n in range(shared_from, shared_from + size)
+        ],
+    )
+
+
+@pytest.mark.rule("SU-4", "DU-8", "DU-7", "P6", "P9")
+def test_first_sync_then_silence(world: World) -> None:
+    fill(world, 24)
+    fetched = world.fetch()
+    assert fetched["state"] == "completed"
+    assert fetched["report"]["companies"] == {
+        "bound": 8,
+        "create_left": 16,
+        "create_right": 16,
+        "ambiguous_left": 0,
+        "ambiguous_right": 0,
+    }
+    assert world.writes() == []
+    first = world.sync()
+    assert first["state"] == "completed", first
+    counts = tally(first)
+    assert counts["created"] == 64
+    assert counts["updated"] == 16
+    world.quiet()
+    world.check_agreement()
+    written = sum(call["applied"] for call in world.writes())
+    assert written >= 80
+    world.forget_calls()
+    second = tally(world.sync())
+    assert second["unchanged"] + second["echo"] == second.total() == 160
+    world.quiet()
+    assert world.writes() == []
+    world.forget_calls()
+    world.sync()
+    world.quiet()
+    paths = {(call["method"], call["record"]) for vendor in (FSM, BOOKS) for call in world.ours(vendor)}
+    assert paths == {("GET", None)}
+    webhooks = world.sql("SELECT outcome, sum(events) FROM outcome WHERE origin = 'webhook' GROUP BY outcome")
+    assert dict(tuple(row) for row in webhooks) == {"echo": written}
+    world.check_counters()
+
+
+@pytest.mark.rule("TR-1", "P1")
+def test_a_change_arrives_by_webhook_alone(world: World) -> None:
+    fill(world, 6)
+    world.fetch()
+    world.sync()
+    world.quiet()
+    left = {row["Company_Name"]: row["id"] for row in world.records(FSM, "Companies")}
+    right = {row["contact_name"]: row["contact_id"] for row in world.records(BOOKS, "contacts")}
+    world.people[FSM].put("Companies", left["Company 1"], {"Website": "https://new.example.com"})
+    world.people[BOOKS].put("contacts", right["Company 2"], {"billing_address": {"city": "Hull"}})
+    made = world.people[BOOKS].post("items", {"name": "Brand new", "rate": 12.34, "product_type": "service"})
+    assert made
+
+    def arrived() -> bool:
+        customers = {row["contact_name"]: row for row in world.records(BOOKS, "contacts")}
+        companies = {row["Company_Name"]: row for row in world.records(FSM, "Companies")}
+        names = {row["Name"] for row in world.records(FSM, "Service_And_Parts")}
+        return (
+            customers["Company 1"]["website"] == "https://new.example.com"
+            and companies["Company 2"]["Billing_Address"]["Billing_City"] == "Hull"
+            and "Brand new" in names
+        )
+
+    await_that(arrived, "all three changes are on the other side")
+    world.quiet()
+    world.check_agreement()
+    runs = world.sql("SELECT kind FROM run ORDER BY id")
+    assert [row[0] for row in runs] == ["fetch", "sync", "webhook"]
+
+
+@pytest.mark.rule("P1", "P3", "P7", "P9")
+@pytest.mark.parametrize(
+    ("seed", "victims"),
+    [
+        (1, ("worker-events",)),
+        (2, ("worker-control",)),
+        (3, ("worker-events", "worker-control")),
+        (4, ("worker-events",)),
+    ],
+)
+def test_killed_in_the_middle_of_the_first_sync(world: World, seed: int, victims: tuple[str, ...]) -> None:
+    chance = random.Random(seed)
+    fill(world, 60)
+    world.fetch()
+    sync_id = world.start("sync")
+    enough = chance.randrange(5, 150)
+    await_that(lambda: sum(call["applied"] for call in world.writes()) >= enough, f"{enough} writes")
+    for name in victims:
+        world.stack.processes[name].kill()
+    for name in victims:
+        world.stack.processes[name].restart()
+    run = world.ended(sync_id)
+    assert run["state"] == "completed", (run, world.failures(sync_id))
+    world.quiet()
+    world.check_agreement()
+    world.check_counters()
