@@ -1,0 +1,317 @@
+"""An installation in one process: real Postgres, real Redis, the sandbox over HTTP, and a crew of worker threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from shared.bus import RESULTS, Bus, make_redis
+from shared.connectors.base import Connector
+from shared.db.session import Database, make_engine
+from shared.engine import housekeeping
+from shared.engine.context import ConnectorPool, Ports
+from shared.engine.keeper import Keeper
+from shared.lease import Leases
+from shared.services.connections import Connected, ConnectionService
+from shared.services.events import EventService
+from shared.services.integrations import IntegrationService
+from shared.services.runs import RunService, RunView
+from shared.services.workspaces import default_workspace
+from shared.settings import Settings
+from shared.vault import load_vault
+from tests.contract.support import Sandbox
+from tests.integration.crew import Crew
+
+FSM, BOOKS = "zoho_fsm", "zoho_books"
+REDIRECT = "http://127.0.0.1:9/callback"
+Json = dict[str, Any]
+
+ADDRESS = {
+    "Street_1": "address",
+    "Street_2": "street2",
+    "City": "city",
+    "State": "state",
+    "Zip_Code": "zip",
+    "Country": "country",
+}
+
+
+@dataclass
+class Office:
+    """One process: what workers/lifecycle.py opens, with a crew in the place of Celery."""
+
+    settings: Settings
+    ports: Ports
+    keeper: Keeper
+    crew: Crew
+    connections: ConnectionService
+
+    @property
+    def db(self) -> Database:
+        return self.ports.db
+
+    @property
+    def bus(self) -> Bus:
+        return self.ports.bus
+
+    def sql(self, statement: str, **values: Any) -> list[Json]:
+        with self.db.transaction() as session:
+            result = session.execute(text(statement), values)
+            return [dict(row) for row in result.mappings()] if result.returns_rows else []  # type: ignore[attr-defined]
+
+    def value(self, statement: str, **values: Any) -> Any:
+        return next(iter(self.sql(statement, **values)[0].values()))
+
+
+_workers = iter(range(1_000_000))
+_workers_lock = threading.Lock()
+
+
+@contextmanager
+def opened(settings: Settings, *, threads: int = 2, beat: bool = True, keeper: bool = True) -> Iterator[Office]:
+    """`threads` 0: nobody works; the test calls the engine itself."""
+    with _workers_lock:
+        name = f"crew-{next(_workers)}"
+    database = Database(make_engine(settings, threads=threads + 8))
+    client = make_redis(settings)
+    bus = Bus(client, settings, name)
+    bus.ensure_group(RESULTS)
+    leases = Leases(settings)
+    service = ConnectionService(database, load_vault(settings.key_file), settings, client)
+    crew = Crew()
+
+    def open_connector(connection_id: int) -> Connector:
+        return service.open_connector(connection_id)
+
+    ports = Ports(settings, database, bus, leases, crew, ConnectorPool(open_connector))
+    if beat:
+        crew.beat = partial(housekeeping.tick, ports)
+    holder = Keeper(bus, database, leases, settings)
+    if keeper:
+        holder.start()
+    else:
+        bus.beat()
+    crew.start(ports, holder, threads)
+    try:
+        yield Office(settings, ports, holder, crew, service)
+    finally:
+        crew.stop()
+        holder.stop()
+        ports.connectors.close()
+        database.close()
+        client.close()
+    assert not crew.mistakes, crew.mistakes
+
+
+@dataclass
+class World:
+    """Two connected orgs, an integration of them, and people who work at the vendors."""
+
+    office: Office
+    sandbox: Sandbox
+    workspace: int
+    orgs: Mapping[str, Connected]
+    integration: int
+
+    @property
+    def runs(self) -> RunService:
+        return RunService(self.office.db, self.office.crew)
+
+    @property
+    def events(self) -> EventService:
+        office = self.office
+        return EventService(office.db, office.bus, office.crew, office.connections, office.settings)
+
+    # Runs.
+
+    def fetch(self) -> RunView:
+        return self.ended(self.runs.fetch(self.workspace, self.integration))
+
+    def sync(self) -> RunView:
+        return self.ended(self.runs.sync_now(self.workspace, self.integration))
+
+    def ended(self, run_id: int) -> RunView:
+        self.office.crew.until(lambda: self.runs.get(self.workspace, run_id).ended, f"run {run_id} ends")
+        view = self.runs.get(self.workspace, run_id)
+        assert view.state.startswith("completed"), (view.state, view.error_code, view.error_detail)
+        check_counters(self.office)
+        return view
+
+    def outcomes(self, run_id: int, outcome: str | None = None) -> list[Json]:
+        return self.runs.outcomes(self.workspace, run_id, outcome=outcome, limit=1000)
+
+    def quiet(self) -> None:
+        """Until no event waits anywhere, and then the counters must be right."""
+        office = self.office
+
+        def nothing_left() -> bool:
+            lanes = sum(office.bus.redis.xlen(key) for key in office.bus.redis.smembers("bw:lanes"))
+            due = office.value("SELECT count(*) FROM due WHERE why <> 'failed'")
+            return not lanes and not due and not office.bus.redis.xlen(RESULTS) and office.crew.idle
+
+        office.crew.until(nothing_left, "no event waits")
+        check_counters(office)
+
+    # People at the vendors.
+
+    def seed(self, vendor: str, module: str, *rows: Json) -> list[str]:
+        made = self.sandbox.control(vendor, "POST", "seed", {module: list(rows)})["seeded"][module]
+        return [str(one) for one in made]
+
+    def company(self, name: str, **fields: object) -> str:
+        return self.seed(FSM, "Companies", {"Company_Name": name, **fields})[0]
+
+    def customer(self, name: str, **fields: object) -> str:
+        row = {"contact_name": name, "contact_type": "customer", "customer_sub_type": "business", **fields}
+        return self.seed(BOOKS, "contacts", row)[0]
+
+    def service(self, name: str, **fields: object) -> str:
+        row = {"Name": name, "Unit_Price": 10.5, "Type": "Service", **fields}
+        return self.seed(FSM, "Service_And_Parts", row)[0]
+
+    def item(self, name: str, **fields: object) -> str:
+        return self.seed(BOOKS, "items", {"name": name, "rate": 10.5, "product_type": "service", **fields})[0]
+
+    def fsm(self, record_id: str, module: str = "Companies") -> Json:
+        return next(row for row in self.sandbox.rows(FSM, module) if str(row["id"]) == record_id)
+
+    def books(self, record_id: str, module: str = "contacts") -> Json:
+        own = "contact_id" if module == "contacts" else "item_id"
+        return next(row for row in self.sandbox.rows(BOOKS, module) if str(row[own]) == record_id)
+
+    def twin(self, record_id: str) -> str | None:
+        """The other end of the record's binding."""
+        rows = self.office.sql("SELECT left_id, right_id FROM binding WHERE :id IN (left_id, right_id)", id=record_id)
+        return next((str(r["right_id"] if r["left_id"] == record_id else r["left_id"]) for r in rows), None)
+
+    # What was seen of us.
+
+    def forget_calls(self) -> None:
+        for vendor in (FSM, BOOKS):
+            self.sandbox.control(vendor, "DELETE", "calls")
+
+    def calls(self, *, write: bool | None = None) -> list[Json]:
+        found = [{**call, "vendor": vendor} for vendor in (FSM, BOOKS) for call in self.sandbox.calls(vendor)]
+        return [call for call in found if write is None or call["write"] is write]
+
+    def writes(self) -> list[str]:
+        return [f"{call['vendor']} {call['method']} {call['path']} {call['status']}" for call in self.calls(write=True)]
+
+    # What must hold.
+
+    def check_agree(self) -> None:
+        """Both sides hold the same companies and items, each once. Compared by our own reading of the two forms."""
+        left = Counter(_company(row) for row in self.sandbox.rows(FSM, "Companies"))
+        right = Counter(
+            _customer(row)
+            for row in self.sandbox.rows(BOOKS, "contacts")
+            if row.get("customer_sub_type", "business") == "business"
+        )
+        assert left == right, (left - right, right - left)
+        left = Counter(_service(row) for row in self.sandbox.rows(FSM, "Service_And_Parts"))
+        right = Counter(_item(row) for row in self.sandbox.rows(BOOKS, "items"))
+        assert left == right, (left - right, right - left)
+        self.check_single()
+
+    def check_single(self) -> None:
+        """No name twice on either side, no intent left open, one binding per record."""
+        for vendor, module, name in (
+            (FSM, "Companies", "Company_Name"),
+            (FSM, "Service_And_Parts", "Name"),
+            (BOOKS, "contacts", "contact_name"),
+            (BOOKS, "items", "name"),
+        ):
+            names = Counter(str(row[name]).casefold() for row in self.sandbox.rows(vendor, module))
+            assert not [one for one, count in names.items() if count > 1], (vendor, module, names)
+        assert self.office.sql("SELECT pair, record_id, state FROM intent") == []
+
+
+def check_counters(office: Office) -> None:
+    """P9: counters = rows + listed, of every run and reason; no event has two outcomes, none is unknown."""
+    keys = "run_id, direction, pair, outcome, reason"
+    rows = {_key(r): r["n"] for r in office.sql(f"SELECT {keys}, count(*) AS n FROM outcome GROUP BY {keys}")}
+    counted = {_key(r): (r["records"], r["listed"]) for r in office.sql("SELECT * FROM run_count")}
+    wrong = {
+        key: (counted.get(key), rows.get(key, 0))
+        for key in counted.keys() | rows.keys()
+        if counted.get(key, (0, 0))[0] != rows.get(key, 0) + counted.get(key, (0, 0))[1]
+    }
+    assert not wrong, f"(records, listed), rows: {wrong}"
+    doubled = office.sql("SELECT event_id FROM outcome GROUP BY event_id HAVING count(*) > 1")
+    assert not doubled, doubled
+    unknown = office.sql(
+        "SELECT event_id FROM outcome o WHERE NOT EXISTS (SELECT 1 FROM event_done d WHERE d.event_id = o.event_id)"
+    )
+    assert not unknown, unknown
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("run_id", "direction", "pair", "outcome", "reason"))
+
+
+def connect(office: Office, sandbox: Sandbox) -> World:
+    """Signs in at both vendors and makes the integration, as people do."""
+    workspace = default_workspace(office.db)
+    orgs = {vendor: _signed_in(office, sandbox, workspace, vendor) for vendor in (FSM, BOOKS)}
+    # A minute's allowance would end many tests in a wait.
+    office.sql("""UPDATE orgs SET settings = '{"limits": {"per_minute": false}}'""")
+    integration = IntegrationService(office.db).create(workspace, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id)
+    return World(office, sandbox, workspace, orgs, integration)
+
+
+def _signed_in(office: Office, sandbox: Sandbox, workspace: int, vendor: str) -> Connected:
+    client = sandbox.client
+    _, url = office.connections.begin(
+        vendor, "sandbox", client.id, client.secret, REDIRECT, workspace_id=workspace,
+        org_external_id=sandbox.info["orgs"][vendor], org_name="Zylker",
+    )  # fmt: skip
+    query = httpx.URL(sandbox.http.get(url).headers["location"]).params
+    done = office.connections.finish(
+        query["state"], query["code"], accounts_server=query.get("accounts-server"), location=query.get("location")
+    )
+    assert isinstance(done, Connected)
+    return done
+
+
+# The two forms of a record, read without the product's mapping.
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _places(mine: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_text(mine.get(name)) for name in names)
+
+
+def _company(row: Json) -> tuple[Any, ...]:
+    # The vendor reads an address under prefixed names: Service_Address.Service_City.
+    addresses = [
+        _places(row.get(f"{kind}_Address") or {}, [f"{kind}_{name}" for name in ADDRESS])
+        for kind in ("Service", "Billing")
+    ]
+    return (row["Company_Name"], _text(row.get("Website")), *addresses)
+
+
+def _customer(row: Json) -> tuple[Any, ...]:
+    addresses = [_places(row.get(name) or {}, ADDRESS.values()) for name in ("shipping_address", "billing_address")]
+    return (row["contact_name"], _text(row.get("website")), *addresses)
+
+
+def _service(row: Json) -> tuple[Any, ...]:
+    price = Decimal(str(row.get("Unit_Price") or 0))
+    return (row["Name"], price, _text(row.get("Description")), _text(row.get("SKU")), _text(row.get("Unit")))
+
+
+def _item(row: Json) -> tuple[Any, ...]:
+    price = Decimal(str(row.get("rate") or 0))
+    return (row["name"], price, _text(row.get("description")), _text(row.get("sku")), _text(row.get("unit")))
