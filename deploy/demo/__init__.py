@@ -1,1 +1,1 @@
-"""The demonstration: real records, two sandbox vendors, the product through its doors alone. `python -m deploy.demo`."""
+"""The demonstration: real records, two sandbox vendors, the product through its doors alone."""

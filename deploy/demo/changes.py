@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from deploy.demo.data import Cast
-from deploy.demo.errors import DemoError, StopAsked
+from deploy.demo.errors import StopAsked
+from deploy.demo.northwind import Cast
 from deploy.demo.shapes import COMPANY, KINDS, PRODUCT, VENDORS, Kind, Values, fold
 from deploy.demo.vendors import Person
 
@@ -39,7 +39,6 @@ class Change:
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     started_ms: float | None = None
     delay_ms: float | None = None
-    refused: str = ""
 
     @property
     def what(self) -> str:
@@ -150,10 +149,7 @@ class Shift:
         else:
             module = change.kind.module(person.vendor)
             fields = change.kind.written(person.vendor, change.values)
-            try:
-                person.update(module, change.record_id, fields, change.request_id)
-            except DemoError as error:
-                change.refused = str(error)
+            person.update(module, change.record_id, fields, change.request_id)
 
 
 def settle(cast: Cast, planned: dict[str, list[Change]]) -> None:
@@ -162,9 +158,3 @@ def settle(cast: Cast, planned: dict[str, list[Change]]) -> None:
         for change in listed:
             before = {} if change.new else cast.truth.pop((change.kind.label, change.key))
             cast.truth[change.kind.label, change.key_after] = {**before, **change.values}
-
-
-def each(planned: dict[str, list[Change]], do: Callable[[Change], None]) -> None:
-    for listed in planned.values():
-        for change in listed:
-            do(change)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deploy.demo.changes import Change
-from deploy.demo.data import Cast
+from deploy.demo.northwind import Cast
 from deploy.demo.shapes import KINDS, LABELS, VENDORS, Json, Kind, Values, fold, other
 from deploy.demo.vendors import CallReader, Sandbox
 
-PERSON = "person"
+Key = tuple[str, str]
+"""(label of the kind, folded name)"""
 
 
 class Watch:
@@ -25,6 +26,7 @@ class Watch:
         self._sandbox = sandbox
         self._open = {change.request_id: change for change in changes}
         self._readers = {vendor: CallReader(sandbox, vendor) for vendor in VENDORS}
+        self._person = sandbox.told["vendors"]["zoho_accounts"]["users"]["person"]
         self._writes: dict[tuple[str, str, str], list[Json]] = {}
         self._creates: dict[tuple[str, str], list[Json]] = {}
         self._looked_at: dict[tuple[str, str], int] = {}
@@ -48,7 +50,7 @@ class Watch:
         return [change for change in self.missing if self._arrived(change)], seen
 
     def _note(self, vendor: str, call: Json) -> None:
-        if call["user"] == PERSON:
+        if call["user"] == self._person:
             if call["request_id"] in self._open:
                 self._open[call["request_id"]].started_ms = call["at"]
             return
@@ -82,7 +84,7 @@ class Watch:
         vendor = other(change.vendor)
         for call in self._writes.get((vendor, change.kind.module(vendor), change.twin_id), ()):
             if change.started_ms is not None and call["at"] >= change.started_ms:
-                change.delay_ms = call["at"] + call["ms"] - change.started_ms
+                change.delay_ms = float(call["at"] + call["ms"] - change.started_ms)
                 del self._open[change.request_id]
                 return True
         return False
@@ -98,11 +100,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass
 class Verdict:
-    """`records` on both sides together; the sentences name what is wrong, record by record."""
+    """`records` on both sides together; a sentence for each name that is doubled, or lost on either side."""
 
     records: int = 0
-    duplicates: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
+    duplicates: dict[Key, str] = field(default_factory=dict)
+    lost: dict[Key, str] = field(default_factory=dict)
 
 
 def judge(sandbox: Sandbox, cast: Cast) -> Verdict:
@@ -114,7 +116,7 @@ def judge(sandbox: Sandbox, cast: Cast) -> Verdict:
         for vendor in VENDORS:
             rows = [kind.read(vendor, row) for row in sandbox.rows(vendor, kind)]
             verdict.records += len(rows)
-            _judge_side(verdict, f"{LABELS[vendor]}, {kind.label}", _by_name(rows), truth, failing)
+            _judge_side(verdict, kind, LABELS[vendor], _by_name(rows), truth, failing)
     return verdict
 
 
@@ -127,7 +129,8 @@ def _by_name(rows: Iterable[Values]) -> dict[str, list[Values]]:
 
 def _judge_side(
     verdict: Verdict,
-    where: str,
+    kind: Kind,
+    label: str,
     found: Mapping[str, list[Values]],
     truth: Mapping[str, Values],
     failing: Mapping[str, int],
@@ -135,14 +138,16 @@ def _judge_side(
     for key, rows in found.items():
         allowed = failing.get(key, 1 if key in truth else 0)
         if len(rows) > allowed:
-            verdict.duplicates.append(f"{where} {rows[0]['name']}: {len(rows)} records, {allowed} expected")
+            told = f"{len(rows)} records in {label} have the name {rows[0]['name']}, {allowed} are expected."
+            verdict.duplicates[kind.label, key] = told
     for key, wanted in truth.items():
         if key not in found:
-            verdict.lost.append(f"{where} {wanted['name']}: missing")
+            verdict.lost[kind.label, key] = f"The {kind.label} {wanted['name']} is missing in {label}."
             continue
         wrong = [name for name, value in wanted.items() if found[key][0][name] != value]
         if wrong:
-            verdict.lost.append(f"{where} {wanted['name']}: not as it should be: {', '.join(wrong)}")
+            fields = ", ".join(kind.label_of(name) for name in wrong)
+            verdict.lost[kind.label, key] = f"The {kind.label} {wanted['name']} has another {fields} in {label}."
 
 
 def ids_by_name(sandbox: Sandbox, kind: Kind, vendor: str) -> dict[str, str]:

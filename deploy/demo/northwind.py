@@ -92,8 +92,8 @@ def _product(row: Json, category: Json) -> Entry:
 
 def _slug(text: str, joint: str) -> str:
     """Letters a to z and digits: `Königlich Essen` -> koniglich-essen."""
-    plain = text.translate(str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "å": "a", "Å": "A"}))
-    letters = unicodedata.normalize("NFKD", plain.replace("'", "")).encode("ascii", "ignore").decode().lower()
+    plain = text.lower().replace("'", "").replace("ß", "ss").replace("ø", "o").replace("æ", "ae")
+    letters = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", joint, letters).strip(joint)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
 from deploy.demo.errors import DemoError
 from deploy.demo.shapes import LABELS, VENDORS, Json
@@ -84,7 +85,8 @@ class Product:
                  f"Northwind in {LABELS[vendor]}", "--port", "0", "--show-webhook-secret", "--json")  # fmt: skip
         secrets = {"BOTHWAYS_CLIENT_ID": told["client_id"], "BOTHWAYS_CLIENT_SECRET": told["client_secret"]}
         with self._program(words, secrets) as program:
-            assert program.stdout is not None and program.stderr is not None  # noqa: S101
+            assert program.stdout is not None  # noqa: S101
+            assert program.stderr is not None  # noqa: S101
             first = program.stdout.readline()
             if first:
                 sign_in(json.loads(first)["authorize_url"])
@@ -97,15 +99,16 @@ class Product:
         return Connection(vendor, view["id"], view["org_id"], view["org_name"], hook["url"], hook["secret"])
 
     def hold_no_limits(self, org_ids: Sequence[int]) -> None:
-        """The product's own budget of calls a minute, off for these orgs: the one place where it is done."""
-        code = (
-            "from api.ports import open_doors; from shared.settings import load_settings; from sqlalchemy import text\n"
-            "d = open_doors(load_settings())\n"
-            "with d.db.transaction() as s:\n"
-            "  s.execute(text('UPDATE orgs SET settings = cast(:s as jsonb)'), {'s': '{\"limits\": {\"per_minute\": false}}'})\n"
-            "d.close()"
-        )
-        subprocess.run([sys.executable, "-c", code], env=self._env, check=True)
+        """The product's own budget of calls a minute, off for these orgs: the one place where it is done.
+
+        By hand, for the product has no door for an org's settings yet.
+        """
+        settings = json.dumps({"limits": {"per_minute": False}})
+        address = self._env["DATABASE_URL"].replace("+psycopg", "")
+        with psycopg.connect(address) as connection:
+            connection.execute(
+                "UPDATE orgs SET settings = settings || %s::jsonb WHERE id = ANY(%s)", (settings, list(org_ids))
+            )
 
     # REST
 

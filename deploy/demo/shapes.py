@@ -39,7 +39,7 @@ class Field:
     books: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """`modules`, `id_keys` and `constants` are by vendor; constants go with every new record."""
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -35,7 +36,7 @@ class Show:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Wrapped at words, the rest of a line under its beginning."""
-        self._console.print(Text(f"  {_clean(text)}", style=style), soft_wrap=False)
+        self._console.print(Padding(Text(_clean(text), style=style), (0, 0, 0, 2)))
 
     def raw(self, text: str) -> None:
         """As it is, for copying: never wrapped."""
@@ -59,9 +60,9 @@ class Show:
         self._console.print(table)
 
     def change(self, way: str, kind: str, name: str, what: str, delay: str) -> None:
-        room = self._console.width - 57
+        room = self._console.width - 64
         at = time.strftime("%H:%M:%S")
-        text = f"  {at}  {way:<12}  {kind:<7}  {_cut(name, room):<{room}}  {_cut(what, 19):<19}{delay:>6}"
+        text = f"  {at}  {way:<11}  {kind:<7}  {_cut(name, room):<{room}}  {_cut(what, 19):<19}  {delay:>7}"
         self._console.print(Text(_clean(text)), soft_wrap=True)
 
     @contextmanager
