@@ -125,7 +125,7 @@ _WANT = text(
 # A drainer joins without a lock that other drainers would wait for; a take-over and the end of a run wait for it.
 _JOIN = text(
     """
-    SELECT fence, wanted_by, extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
+    SELECT holder, fence, taken_at, wanted_by, wanted_at, extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
            wanted_by IS NOT NULL AND wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted
     FROM org_lease WHERE org_id = ANY(:orgs) AND holder = :holder AND expires_at > clock_timestamp()
     ORDER BY org_id FOR KEY SHARE
@@ -189,14 +189,18 @@ class Leases:
             return self._held(rows, holder)
         return self._take(session, ids, holder, started)
 
-    def _joined(self, session: Session, orgs: list[int], holder: Holder, started: float) -> Lease | None:
-        """The lease that `holder` has, unless somebody goes first. Joining does not renew it."""
+    def _joined(self, session: Session, orgs: list[int], holder: Holder, started: float) -> Lease | Held | None:
+        """The lease that `holder` has, unless somebody goes first. Joining does not renew it.
+
+        None: it has none. Who goes first is told from here: two drainers that both went on to lock the rows would
+        wait for each other.
+        """
         query = {"orgs": orgs, "holder": holder.name, "stale": self._stale_s}
         rows = session.execute(_JOIN, query).all()
         if len(rows) < len(orgs) or len({row.fence for row in rows}) > 1:
             return None
         if any(row.wanted and gives_way(holder, row.wanted_by) for row in rows):
-            return None
+            return self._held(rows, holder)
         return Lease(holder, tuple(orgs), rows[0].fence, started + min(row.remaining_s for row in rows))
 
     def holder_for_events(self, session: Session, orgs: Sequence[int], webhook: Holder) -> Holder:

@@ -365,6 +365,19 @@ def test_the_end_of_a_run_waits_for_joined_batches_and_lets_no_new_one_in(table:
 
 
 @pytest.mark.rule("LK-3")
+def test_drainers_that_join_or_are_told_to_wait_do_not_wait_for_each_other(table: Table, pair: tuple[int, int]) -> None:
+    run = table.run(1)
+    lease = table.taken(run, *pair)
+    for wanted in (False, True):
+        with table.office.db.transaction() as first, table.office.db.transaction() as second:
+            second.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            got = [table.leases.take(session, pair, run, joining=True) for session in (first, second)]
+        assert [isinstance(one, Held) for one in got] == [wanted, wanted]
+        table.open_batch(lease, table.integration(*pair)) if not wanted else None
+        table.may_end(lease)
+
+
+@pytest.mark.rule("LK-3")
 def test_after_the_run_nobody_waits_for_its_wish_to_end(table: Table, pair: tuple[int, int]) -> None:
     lease = table.taken(table.run(1), *pair)
     table.open_batch(lease, table.integration(*pair))
