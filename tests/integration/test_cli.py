@@ -26,17 +26,12 @@ from sqlalchemy import text
 
 from api.cli import callback
 from api.cli.main import main
-from deploy.local.postgres import PostgresServer
-from deploy.local.valkey import ValkeyServer
-from shared.db.migrate import upgrade
 from shared.db.session import Database, make_engine
 from shared.errors import ConfigError, Refused
 from shared.services.connections import ConnectionService
 from shared.services.integrations import IntegrationService
 from shared.services.workspaces import default_workspace
 from shared.settings import Settings
-from shared.vault import new_key_ring
-from tests.contract.support import sandbox_process
 
 pytestmark = pytest.mark.rule("PE-3")
 
@@ -45,32 +40,11 @@ TABLES = "run, integration, pending_sign_ins, connections, orgs, workspaces, out
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    folder = tmp_path_factory.mktemp("servers")
-    postgres, valkey = PostgresServer.start(folder, durable=False), ValkeyServer.start(folder, durable=False)
-    try:
-        engine = make_engine(Settings(DATABASE_URL=postgres.url), threads=1)
-        upgrade(engine)
-        engine.dispose()
-        yield {"DATABASE_URL": postgres.url, "REDIS_URL": valkey.url}
-    finally:
-        valkey.destroy()
-        postgres.destroy()
-
-
-@pytest.fixture(scope="module")
-def sandbox_url() -> Iterator[str]:
-    with sandbox_process() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def settings(servers: Mapping[str, str], sandbox_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    ring = tmp_path_factory.mktemp("keys") / "keys.json"
-    ring.write_text(new_key_ring())
+def settings(module_database_url: str, redis_url: str, sandbox_url: str, key_file: Path) -> dict[str, str]:
     return {
-        **servers,
-        "BOTHWAYS_KEY_FILE": str(ring),
+        "DATABASE_URL": module_database_url,
+        "REDIS_URL": redis_url,
+        "BOTHWAYS_KEY_FILE": str(key_file),
         "BOTHWAYS_SANDBOX_URL": sandbox_url,
         "BOTHWAYS_API_HOST": "127.0.0.1",
         "BOTHWAYS_API_PORT": "8123",
@@ -413,9 +387,9 @@ def test_addresses_of_the_wrong_kind(
 
 
 def test_a_database_without_tables(
-    servers: Mapping[str, str], bothways: Bothways, monkeypatch: pytest.MonkeyPatch
+    empty_database_url: str, bothways: Bothways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", servers["DATABASE_URL"].rpartition("/")[0] + "/postgres")
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
     assert bothways("runs").err.startswith("NOT_MIGRATED: ")
 
 
