@@ -125,7 +125,8 @@ _WANT = text(
 # A drainer joins without a lock that other drainers would wait for; a take-over and the end of a run wait for it.
 _JOIN = text(
     """
-    SELECT holder, fence, taken_at, wanted_by, wanted_at, extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
+    SELECT holder, fence, taken_at, wanted_by, wanted_at,
+           extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
            wanted_by IS NOT NULL AND wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted
     FROM org_lease WHERE org_id = ANY(:orgs) AND holder = :holder AND expires_at > clock_timestamp()
     ORDER BY org_id FOR KEY SHARE

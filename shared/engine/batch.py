@@ -367,9 +367,9 @@ class Batch:
                 continue
             work.twin_id = binding.id(work.side.other)
             if work.source is not None and binding.state == "live" and _all_agreed(work.pair, binding.bound.base):
-                guess = _from_base(work.pair, binding.bound.base, work.side.other, work.twin_id)
-                action = self._plan(work, guess)
-                if not action.writes and action.kind in (ActionKind.ECHO, ActionKind.UNCHANGED):
+                guess = self._twin_as_known(work, binding)
+                action = self._plan(work, guess) if guess else None
+                if action is not None and not action.writes and action.kind in (ActionKind.ECHO, ActionKind.UNCHANGED):
                     self._settle_plan(work, action)
                     continue
             if work.source is None:
@@ -379,6 +379,16 @@ class Batch:
         self._fetch(need, lambda work: (work.side.other, work.twin_id or work.id), twin=True)
         for work in _open(need):
             self._decide(work)
+
+    def _twin_as_known(self, work: Work, binding: BindingRow) -> Record | None:
+        """The twin without reading it: as listed by the same run, else as last agreed. None: it must be read."""
+        side = work.side.other
+        if work.staged is None or work.staged.verdict != "both":
+            return _from_base(work.pair, binding.bound.base, side, binding.id(side))
+        listed = work.staged.twin
+        if listed is None or not listed.usable(work.pair, side) or binding.updated_at >= listed.read_at:
+            return None
+        return listed.record
 
     def _plan_unbound(self, works: list[Work]) -> None:
         matched = [work for work in works if work.twin_id is not None]

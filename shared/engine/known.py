@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -82,6 +82,8 @@ class StagedRow:
     twin_id: RecordId | None
     fresh: bool
     """The list is young enough to be trusted about what is not in it."""
+    twin: StagedRow | None = None
+    """The other end of the binding, where that was listed too."""
 
     def usable(self, pair: Pair, side: Side) -> bool:
         """A thin row will do where it shows every mapped field."""
@@ -176,7 +178,20 @@ class Known:
         }
         with self._db.transaction() as session:
             rows = session.execute(query, values).all()
-        return {RecordId(row.record_id): staged_row(row) for row in rows}
+            twins = session.execute(
+                query,
+                {
+                    **values,
+                    "side": side.other.value,
+                    "ids": [row.twin_id for row in rows if row.verdict == "both"],
+                },
+            ).all()
+        riding = {row.record_id: staged_row(row) for row in twins}
+        found = {RecordId(row.record_id): staged_row(row) for row in rows}
+        return {
+            record_id: replace(row, twin=riding.get(row.twin_id)) if row.verdict == "both" and row.twin_id else row
+            for record_id, row in found.items()
+        }
 
 
 def staged_row(row: Any) -> StagedRow:

@@ -42,12 +42,15 @@ ON CONFLICT DO NOTHING
 """
 # Both ends of a binding were listed: the one that changed later brings the other along, one event for both.
 _RIDE = """
-UPDATE staged r SET verdict = 'twin', state = 'done'
-FROM staged l
-WHERE l.run_id = :run AND l.pair = :pair AND l.side = :keep AND l.verdict = 'pair' AND l.state = 'listed'
-  AND r.run_id = l.run_id AND r.pair = l.pair AND r.side = :ride AND r.verdict = 'pair' AND r.state = 'listed'
-  AND r.record_id = l.twin_id
-  {when}
+WITH rode AS (
+    UPDATE staged r SET verdict = 'twin', state = 'done'
+    FROM staged l
+    WHERE l.run_id = :run AND l.pair = :pair AND l.side = :keep AND l.verdict = 'pair' AND l.state = 'listed'
+      AND r.run_id = l.run_id AND r.pair = l.pair AND r.side = :ride AND r.verdict = 'pair' AND r.state = 'listed'
+      AND r.record_id = l.twin_id {when}
+    RETURNING l.record_id)
+UPDATE staged k SET verdict = 'both' FROM rode
+WHERE k.run_id = :run AND k.pair = :pair AND k.side = :keep AND k.record_id = rode.record_id
 """
 
 

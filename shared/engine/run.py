@@ -579,7 +579,8 @@ _QUEUE = text(
     """
     UPDATE staged s SET state = 'queued'
     FROM (SELECT pair, side, record_id FROM staged WHERE run_id = :run AND state = 'listed'
-          ORDER BY verdict <> 'pair', array_position(CAST(:pairs AS text[]), pair), side, record_id LIMIT :n) q
+          ORDER BY verdict NOT IN ('pair', 'both'), array_position(CAST(:pairs AS text[]), pair), side, record_id
+          LIMIT :n) q
     WHERE s.run_id = :run AND s.pair = q.pair AND s.side = q.side AND s.record_id = q.record_id
     RETURNING s.pair, s.side, s.record_id
     """

@@ -77,6 +77,7 @@ def test_first_sync_then_silence(world: World) -> None:
     written = sum(call["applied"] for call in world.writes())
     assert written >= 80
     world.forget_calls()
+    await_that(world.versions_are_settled, "no version at the vendors is of this second")
     second = tally(world.sync())
     assert second["unchanged"] + second["echo"] == second.total() == 160
     world.quiet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,6 +164,12 @@ class World:
         )
         return int(self.sql(query)[0][0])
 
+    def versions_are_settled(self) -> bool:
+        """The vendors' times have a resolution of a second: a younger version may still change without a new time."""
+        modules = ((FSM, "Companies"), (FSM, "Service_And_Parts"), (BOOKS, "contacts"), (BOOKS, "items"))
+        stamps = [row["_sandbox"]["modified_ms"] for where in modules for row in self.records(*where)]
+        return time.time() * 1000 - max(stamps, default=0) > 2500
+
     def sql(self, query: str, **values: object) -> list[Any]:
         engine = create_engine(self.stack.env["DATABASE_URL"], hide_parameters=True)
         try:
@@ -171,6 +177,29 @@ class World:
                 return list(connection.execute(text(query), values).all())
         finally:
             engine.dispose()
+
+    def story(self, ids: Iterable[str]) -> str:
+        """What happened to a record and its twin, in order: calls, deliveries, outcomes. For failures."""
+        wanted = set(ids)
+        lines: list[tuple[float, str]] = []
+        for vendor in (FSM, BOOKS):
+            for call in self.calls(vendor):
+                if call["record"] in wanted:
+                    about = f"{vendor} {call['user']} {call['method']} {call['status']} {call['fault'] or ''}"
+                    lines.append((call["at"], f"{about} took {call['ms']:.1f}"))
+            for sent in self.control("GET", vendor, "deliveries")["deliveries"]:
+                if sent["record"] in wanted:
+                    fate = "lost" if sent["lost"] else sent["status"]
+                    lines.append((sent["at"], f"{vendor} delivery {sent['event']} {fate}"))
+        rows = self.sql(
+            "SELECT extract(epoch FROM at) * 1000 AS at, direction, outcome, origin, changes, conflicts, run_id, "
+            "received_at, written_at FROM outcome WHERE record_id = ANY(:ids) OR twin_id = ANY(:ids)",
+            ids=list(wanted),
+        )
+        lines += [(float(row.at), f"outcome {list(row[1:])}") for row in rows]
+        bindings = self.sql("SELECT * FROM binding WHERE left_id = ANY(:ids) OR right_id = ANY(:ids)", ids=list(wanted))
+        told = [f"{at:.1f} {line}" for at, line in sorted(lines)]
+        return "\n".join([*told, *map(str, bindings)])
 
     # Comparing
 

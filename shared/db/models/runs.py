@@ -92,8 +92,9 @@ class Listing(Base):
 class Staged(Base):
     """A listed record, until its run ends (design, Redis: staged pages).
 
-    `verdict`: None = not matched yet; `pair` (bound, or certain match `twin_id`), `look` (search for a twin), `create`
-    (both sides were listed whole: there is none), `ambiguous`, `no_key`, `twin` (rides on the other end's event).
+    `verdict`: None = not matched yet; `pair` (bound to `twin_id`), `both` (and its twin was listed too), `twin` (rides on
+    the other end's event), `look` (search for a twin), `create` (both sides were listed whole: there is none),
+    `ambiguous`.
     """
 
     __tablename__ = "staged"
