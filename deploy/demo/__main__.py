@@ -8,14 +8,15 @@ import logging
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from deploy.demo import place
-from deploy.demo.errors import DemoError, StopAsked
+from deploy.demo.errors import DemoError, NotAsPromised, StopAsked
 from deploy.demo.show import Show
 from deploy.demo.story import Ending, Story, where_to_go
 from deploy.local.process import LocalStackError
@@ -59,27 +60,35 @@ def _signals() -> Iterator[tuple[threading.Event, threading.Event]]:
             signal.signal(number, handler)
 
 
-def _folder(options: Options, show: Show, stack: ExitStack) -> Path:
-    if options.once and options.data_dir is None:
-        return stack.enter_context(place.temporary())
-    path = place.emptied(options.data_dir or DATA_DIR)
-    show.line(f"{path} has been emptied for this demonstration.")
-    return path
-
-
 def run(options: Options, show: Show, stop: threading.Event, hurry: threading.Event) -> Ending | None:
-    """None: it was stopped before its end. Raises DemoError, LocalStackError."""
-    with ExitStack() as context:
-        show.line("Starting: Postgres, Redis, API, workers, beat, Flower and the sandbox vendors ...")
-        path = _folder(options, show, context)
-        wanted = StackOptions(data_dir=path, sandbox=True)
-        try:
-            with Stack.start(wanted, stop_asked=stop, hurry=hurry) as stack:
-                return _told(options, show, stack, stop)
-        except (StopAsked, StopAskedError):
-            return None
-        except (DemoError, LocalStackError) as error:
-            raise DemoError(f"{error} The logs are in {path / 'logs'}.") from error
+    """None: it was stopped before its end. Raises DemoError; a temporary folder is kept then, for its logs."""
+    show.line("Starting: Postgres, Redis, API, workers, beat, Flower and the sandbox vendors ...")
+    passing = options.once and options.data_dir is None
+    path = place.temporary() if passing else place.emptied(options.data_dir or DATA_DIR)
+    if not passing:
+        show.line(f"{path} has been emptied for this demonstration.")
+    ending = _run_in(path, options, show, stop, hurry)
+    if passing:
+        place.remove(path)
+    return ending
+
+
+def _run_in(path: Path, options: Options, show: Show, stop: threading.Event, hurry: threading.Event) -> Ending | None:
+    try:
+        with Stack.start(StackOptions(data_dir=path, sandbox=True), stop_asked=stop, hurry=hurry) as stack:
+            ending = _told(options, show, stack, stop)
+    except (StopAsked, StopAskedError):
+        return None
+    except (DemoError, LocalStackError) as error:
+        raise DemoError(f"{error} The logs are in {path / 'logs'}.") from error
+    except Exception as error:
+        (path / "logs" / "demo.log").write_text(traceback.format_exc(), "utf-8")
+        raise DemoError(
+            f"The demonstration broke off ({type(error).__name__}); why is in {path}/logs/demo.log."
+        ) from error
+    if options.once and ending.complaint():
+        raise NotAsPromised(f"{ending.complaint()} The logs are in {path / 'logs'}.", json.dumps(ending.figures()))
+    return ending
 
 
 def _told(options: Options, show: Show, stack: Stack, stop: threading.Event) -> Ending:
@@ -93,6 +102,8 @@ def _told(options: Options, show: Show, stack: Stack, stop: threading.Event) -> 
     finally:
         story.close()
     if not options.once:
+        if ending.complaint():
+            show.line(ending.complaint(), style="red")
         show.section("It stays up until Ctrl-C")
         show.facts(where_to_go(stack))
         stack.wait()
@@ -106,24 +117,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _signals() as (stop, hurry):
         try:
             ending = run(options, Show(), stop, hurry)
-        except DemoError as error:
+        except (DemoError, LocalStackError) as error:
             sys.stderr.write(f"{error}\n")
+            sys.stderr.flush()
+            if isinstance(error, NotAsPromised):
+                _last_line(error.figures)
             return 1
-    if not options.once:
-        return 0
-    return _last_word(ending)
+    if options.once and ending is not None:
+        _last_line(json.dumps(ending.figures()))
+    return INTERRUPTED if options.once and ending is None else 0
 
 
-def _last_word(ending: Ending | None) -> int:
-    if ending is None:
-        return INTERRUPTED
-    complaint = ending.complaint()
-    if complaint:
-        sys.stderr.write(f"{complaint}\n")
-        sys.stderr.flush()
-    sys.stdout.write(json.dumps(ending.figures()) + "\n")
+def _last_line(figures: str) -> None:
+    sys.stdout.write(f"{figures}\n")
     sys.stdout.flush()
-    return 1 if complaint else 0
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.demo.errors import DemoError
@@ -21,26 +19,37 @@ def emptied(path: Path) -> Path:
 
     Raises LocalStackError where one is running there.
     """
-    path = folder.data_folder(path)
-    if any(path.iterdir()) and not (path / _MARK).exists():
-        raise DemoError(
-            f"{path} holds something else than an earlier demonstration, and would be emptied: choose another folder."
-        )
-    lock = FolderLock(path, "Bothways")
     try:
-        shutil.rmtree(path)
-        folder.sweep_public_folders("data")  # what its servers kept elsewhere
-    finally:
-        lock.release()
-    folder.data_folder(path)
-    (path / _MARK).write_text("Made by `bothways demo`, which empties this folder each time it starts.\n")
+        path = folder.data_folder(path)
+        if any(path.iterdir()) and not (path / _MARK).exists():
+            raise DemoError(
+                f"{path} holds something else than an earlier demonstration and would be emptied: choose another folder."
+            )
+        (path / _MARK).write_text("Made by `bothways demo`, which empties this folder each time it starts.\n")
+        _empty(path)
+    except OSError as error:
+        raise DemoError(f"{path} cannot be used: {error.strerror}.") from error
     return path
 
 
-@contextmanager
-def temporary() -> Iterator[Path]:
-    """Gone after the block, unless it ends in an error: its logs are wanted then."""
-    path = Path(tempfile.mkdtemp(prefix="bothways-demo-"))
-    yield path
+def _empty(path: Path) -> None:
+    """Under the lock of whoever runs there, which stays where it is, as does the mark."""
+    lock = FolderLock(path, "Bothways")
+    try:
+        for entry in path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.suffix != ".lock" and entry.name != _MARK:
+                entry.unlink()
+        shutil.rmtree(folder.public_folder("data", path))  # where Postgres' data is if it cannot be here
+    finally:
+        lock.release()
+
+
+def temporary() -> Path:
+    return Path(tempfile.mkdtemp(prefix="bothways-demo-"))
+
+
+def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     folder.sweep_public_folders("data")

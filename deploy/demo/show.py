@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-_WIDE, _NARROW = 100, 60
+_WIDE, _NARROW = 100, 80
 _LINE_S = 2.0
 
 Report = Callable[[str, int, int], None]
