@@ -327,7 +327,7 @@ class Bus:
 
     def forget_lane(self, lane: Lane) -> None:
         with redis_errors(), self.redis.pipeline(transaction=True) as pipe:
-            pipe.delete(lane.key, f"{lane.key}:woken", f"{lane.key}:tries", f"{lane.key}:settling")
+            pipe.delete(lane.key, *[f"{lane.key}:{name}" for name in ("woken", "tries", "settling", "paused")])
             pipe.srem(LANES, lane.key)
             pipe.execute()
 
@@ -404,7 +404,8 @@ class Bus:
             self.redis.set(f"{PREFIX}worker:{self.worker}", "1", px=gone_ms)
 
     def alive(self, worker: str) -> bool:
-        return bool(self.redis.exists(f"{PREFIX}worker:{worker}"))
+        with redis_errors():
+            return bool(self.redis.exists(f"{PREFIX}worker:{worker}"))
 
     def idle_lanes(self) -> list[Lane]:
         """Lanes that have entries and no live drainer: the sweep wakes them."""

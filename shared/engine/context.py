@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import select
@@ -36,29 +37,27 @@ OpenConnector = Callable[[int], Connector]
 
 
 class ConnectorPool:
-    """One connector per connection and process: httpx clients are shared by its threads."""
+    """One connector per connection and process: httpx clients are shared by its threads.
+
+    A connection that was changed since (signed in again, other limits or capabilities) is opened anew; calls under way
+    end on the old one.
+    """
 
     def __init__(self, open_connector: OpenConnector) -> None:
         self._open = open_connector
         self._lock = threading.Lock()
-        self._connectors: dict[int, Connector] = {}
+        self._connectors: dict[int, tuple[datetime, Connector]] = {}
 
-    def get(self, connection_id: int) -> Connector:
+    def get(self, connection_id: int, changed_at: datetime) -> Connector:
         with self._lock:
-            if connection_id not in self._connectors:
-                self._connectors[connection_id] = self._open(connection_id)
-            return self._connectors[connection_id]
-
-    def forget(self, connection_id: int) -> None:
-        """After a connection was renewed, or its capabilities changed."""
-        with self._lock:
-            connector = self._connectors.pop(connection_id, None)
-        if connector is not None:
-            connector.close()
+            held = self._connectors.get(connection_id)
+            if held is None or held[0] < changed_at:
+                held = self._connectors[connection_id] = (changed_at, self._open(connection_id))
+            return held[1]
 
     def close(self) -> None:
         with self._lock:
-            connectors, self._connectors = list(self._connectors.values()), {}
+            connectors, self._connectors = [connector for _, connector in self._connectors.values()], {}
         for connector in connectors:
             connector.close()
 
@@ -123,7 +122,7 @@ def load_context(ports: Ports, integration_id: int) -> Context:
         connections = {side: _live_connection(session, org) for side, org in orgs.items()}
     declaration = declared_integration(row.kind)
     synced = next(one.pairs for one in declaration.sync_types if one.key == row.sync_type)
-    connectors = {side: ports.connectors.get(connection) for side, connection in connections.items()}
+    connectors = {side: ports.connectors.get(one.id, one.updated_at) for side, one in connections.items()}
     pairs: dict[str, Pair] = {}
     facts: dict[tuple[str, Side], ModuleFacts] = {}
     for declared in declaration.pairs:
@@ -144,7 +143,7 @@ def load_context(ports: Ports, integration_id: int) -> Context:
         policy=Policy(row.policy),
         fetched=row.fetched_at is not None,
         orgs=orgs,
-        connections=connections,
+        connections={side: one.id for side, one in connections.items()},
         pairs=pairs,
         facts=facts,
         connectors=connectors,
@@ -152,12 +151,10 @@ def load_context(ports: Ports, integration_id: int) -> Context:
     )
 
 
-def _live_connection(session: Session, org_id: int) -> int:
-    found = session.execute(
-        select(Connection.id, Connection.status).where(Connection.org_id == org_id).order_by(Connection.id.desc())
-    ).first()
+def _live_connection(session: Session, org_id: int) -> Connection:
+    found = session.scalars(select(Connection).where(Connection.org_id == org_id)).first()
     if found is None:
         raise ConfigError(f"Org {org_id} is not connected. Connect it first.", code="NOT_CONNECTED")
     if found.status != "live":
         raise ConnectionBroken(f"The connection of org {org_id} is broken. Connect it again.")
-    return int(found.id)
+    return found

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import SecretStr
 from redis import Redis
 
-from shared.connectors.base import CallClass, Capabilities, Connector
+from shared.connectors.base import CallClass, Capabilities, Connector, Limit
 from shared.connectors.limits import RedisLimiter, Unlimited
 from shared.connectors.registry import get_vendor
 from shared.connectors.tokens import CLAIM_S, FixedToken, Held, SharedTokens
@@ -290,6 +290,26 @@ class ConnectionService:
         with self._database.transaction() as session:
             connection = repository.load(session, connection_id)
             return _view(connection, repository.load_org(session, connection.org_id))
+
+    def limits(self, connection_id: int) -> tuple[Limit, ...]:
+        """What the org's calls are held to; empty: nothing but the vendor's own refusal."""
+        with self._database.transaction() as session:
+            connection = repository.load(session, connection_id)
+            org = repository.load_org(session, connection.org_id)
+            published = get_vendor(connection.vendor).facts(_capabilities(connection, org)).limits
+            return limits_in_force(published, org.settings)
+
+    def set_limits(self, connection_id: int, wanted: Mapping[str, object]) -> tuple[Limit, ...]:
+        """`wanted` as in `limits_in_force`: {name: calls, or false for none}; {} is what the vendor publishes.
+
+        Workers take it up with their next batch.
+        """
+        with self._database.transaction() as session:
+            connection = repository.load(session, connection_id)
+            org = repository.load_org(session, connection.org_id)
+            org.settings = {**org.settings, "limits": dict(wanted)}
+            connection.updated_at = datetime.now(UTC)  # tells workers to open it anew
+        return self.limits(connection_id)
 
     def webhook_setup(self, connection_id: int) -> WebhookSetup:
         with self._database.transaction() as session:

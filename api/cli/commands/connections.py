@@ -1,4 +1,4 @@
-"""`connect`, `connections`, `webhook`: signing in to vendors and receiving their webhooks."""
+"""`connect`, `connections`, `webhook`, `limits`: signing in to vendors, their webhooks, their call limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PORT = 8765
 
 
 def register(app: typer.Typer) -> None:
-    for command in (connect, connections, webhook):
+    for command in (connect, connections, webhook, limits):
         app.command(rich_help_panel="Set-up")(command)
 
 
@@ -185,6 +185,34 @@ def webhook(context: typer.Context, connection: ConnectionId, as_json: Json = Fa
         tell_json(hook)
     else:
         _tell_webhook(hook)
+
+
+def limits(
+    context: typer.Context,
+    connection: ConnectionId,
+    per_minute: Annotated[int | None, typer.Option(min=1, help="Calls a minute.")] = None,
+    off: Annotated[bool, typer.Option("--off", help="Hold no budget; the vendor alone refuses.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Back to what the vendor publishes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """How many calls an org may get; without an option it is only told."""
+    if (per_minute is not None) + off + published > 1:
+        raise ConfigError("Choose one of --per-minute, --off and --published.", code="BAD_OPTIONS")
+    with doors() as opened:
+        if off:
+            found = opened.connections.set_limits(connection, {"per_minute": False})
+        elif per_minute is not None:
+            found = opened.connections.set_limits(connection, {"per_minute": per_minute})
+        elif published:
+            found = opened.connections.set_limits(connection, {})
+        else:
+            found = opened.connections.limits(connection)
+    if wants_json(context, as_json):
+        tell_json([{"name": one.name, "calls": one.calls, "window_s": one.window_s} for one in found])
+    elif found:
+        table(("limit", "calls", "seconds"), [(one.name, one.calls, one.window_s) for one in found])
+    else:
+        tell("No limit is held.")
 
 
 def _webhook(opened: Doors, connection_id: int, show_secret: bool) -> dict[str, Any]:

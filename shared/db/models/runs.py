@@ -92,8 +92,8 @@ class Listing(Base):
 class Staged(Base):
     """A listed record, until its run ends (design, Redis: staged pages).
 
-    `verdict`: None = not matched yet; `pair` (bound to `twin_id`), `both` (and its twin was listed too), `twin` (rides on
-    the other end's event), `look` (search for a twin), `create` (both sides were listed whole: there is none),
+    `verdict`: None = not matched yet; `pair` (bound to `twin_id`), `both` (and its twin was listed too), `twin` (rides
+    on the other end's event), `look` (search for a twin), `create` (both sides were listed whole: there is none),
     `ambiguous`.
     """
 
