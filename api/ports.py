@@ -41,12 +41,13 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
     bus = Bus(client, settings, worker="door")
     wake = CeleryWake(make_sender(settings))
     connections = ConnectionService(database, load_vault(settings.key_file), settings, client)
+    integrations = IntegrationService(database, settings)
     return Doors(
         settings=settings,
         db=database,
         bus=bus,
         connections=connections,
-        integrations=IntegrationService(database),
-        runs=RunService(database, wake),
+        integrations=integrations,
+        runs=RunService(database, wake, integrations),
         events=EventService(database, bus, wake, connections, settings),
     )

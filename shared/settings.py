@@ -36,10 +36,10 @@ class Settings(BaseSettings):
     push_deadline_s: float = 30.0
     worker_heartbeat_s: float = 3.0
     worker_gone_s: float = 10.0
-    sweep_s: float = 10.0
     tick_s: float = 5.0
+    """Due rows, due runs and the sweep that wakes what was missed."""
     debounce_s: float = 1.0
-    debounce_most_s: float = 5.0
+    """A record's first webhook is worked on at once, the following ones so far apart."""
     doubt_looks: int = 3
     """Looks that must find nothing before a record in doubt is believed absent …"""
     doubt_span_s: float = 60.0
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
 
     # When.
     schedule_interval_h: float = 3.0
-    """TR-2: after the end of the last scheduled or manual sync."""
+    """TR-2: after the end of the last scheduled or manual sync. Of new integrations; each keeps its own."""
     overlap_s: float = Field(default=300.0, ge=300.0)
     """P12: how far behind the watermark a poll starts. Not scaled."""
     outcome_months: int = 6

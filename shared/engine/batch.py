@@ -270,17 +270,9 @@ class Batch:
                 work.source, work.read = found.get(record_id), True
 
     def _check_source(self, work: Work) -> None:
-        """A record that is gone and was never bound needs no twin; one that Postgres cannot hold fails (P8)."""
-        if work.source is not None and self._refuse_unstorable(work, work.side, work.source):
-            return
+        """A record that is gone and was never bound needs no twin."""
         if work.source is None and work.binding is None:
             self._settle_plan(work, plan(work.pair, self._context.policy, work.side, None, None, None))
-
-    def _refuse_unstorable(self, work: Work, side: Side, record: Record) -> bool:
-        bad = unstorable(record) & {line.field(side) for line in work.pair.mapping}
-        if bad:
-            self._fail(work, Code.VALUE_NOT_MAPPED, ", ".join(sorted(bad)))
-        return bool(bad)
 
     # Twins of records without a binding
 
@@ -408,8 +400,6 @@ class Batch:
         return plan(work.pair, self._context.policy, work.side, left, right, bound)
 
     def _decide(self, work: Work) -> None:
-        if work.twin is not None and self._refuse_unstorable(work, work.side.other, work.twin):
-            return
         action = self._plan(work, work.twin)
         work.action = action
         if not action.writes:
@@ -717,16 +707,6 @@ def _note(
 
 def _digest(pair: Pair, side: Side, record: Record, context: Context) -> str:
     return listed_hash(pair, side, record, context.facts[pair.name, side].list_fields)
-
-
-def unstorable(record: Record) -> set[str]:
-    """Fields whose text Postgres cannot hold: NUL, and halves of characters (JSON can bring both)."""
-    texts = ((name, value) for name, value in record.fields.items() if isinstance(value, str))
-    return {name for name, value in texts if "\0" in value or (not value.isascii() and _broken(value))}
-
-
-def _broken(value: str) -> bool:
-    return any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def listed_hash(pair: Pair, side: Side, record: Record, list_fields: frozenset[str] | None) -> str:

@@ -11,7 +11,6 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from shared.bus import BULK
 from shared.connectors.base import ListOrder, ModuleFacts, Page
-from shared.engine.batch import listed_hash, unstorable
+from shared.engine.batch import listed_hash
 from shared.engine.context import Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.known import BindingRow, binding_row
@@ -368,8 +367,6 @@ class _RunWork:
 
     def _staged_values(self, listing: Row[Any], side: Side, row: Record, read_at: datetime) -> dict[str, Any]:
         pair = self._context.pairs[listing.pair]
-        if unstorable(row):  # it fails by itself, when it is read by its event, and not the whole list with it
-            row = replace(row, fields={}, complete=False)
         return {
             "run": self._id,
             "pair": listing.pair,

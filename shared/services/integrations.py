@@ -14,6 +14,7 @@ from shared.db.session import Database
 from shared.errors import NotFound, Refused
 from shared.integrations.registry import integration as declared
 from shared.integrations.registry import integrations as all_declared
+from shared.settings import Settings
 from shared.sync.model import Side
 
 
@@ -40,8 +41,9 @@ class IntegrationView:
 
 
 class IntegrationService:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._db = database
+        self._settings = settings
 
     def create(self, workspace_id: int, kind: str, left_org_id: int, right_org_id: int, name: str | None = None) -> int:
         """Enabled at once with its defaults; Fetch must run before the first sync (SU-4).
@@ -72,6 +74,7 @@ class IntegrationService:
                 left_org_id=left_org_id,
                 right_org_id=right_org_id,
                 state="enabled",
+                schedule_interval_s=round(self._settings.schedule_interval_h * 3600),
                 mapping={},
             )
             session.add(row)

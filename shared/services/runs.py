@@ -69,8 +69,9 @@ class RunView:
 
 
 class RunService:
-    def __init__(self, database: Database, wake: WakeRun) -> None:
+    def __init__(self, database: Database, wake: WakeRun, integrations: IntegrationService) -> None:
         self._db = database
+        self._integrations = integrations
         self._wake = wake
 
     def fetch(self, workspace_id: int, integration_id: int) -> int:
@@ -82,7 +83,7 @@ class RunService:
         return self._start(workspace_id, integration_id, RunKind.SYNC)
 
     def _start(self, workspace_id: int, integration_id: int, kind: RunKind) -> int:
-        view = IntegrationService(self._db).get(workspace_id, integration_id)
+        view = self._integrations.get(workspace_id, integration_id)
         refusal = may_start(
             kind, fetched=view.fetched_at is not None, enabled=view.state == "enabled", connections_live=True
         )

@@ -188,7 +188,7 @@ def world(database: Database) -> World:
                 ),
                 {"w": workspace, "vendor": vendor, "name": f"Org \x1b[31m of {vendor}"},
             )
-    made = IntegrationService(database).create(workspace, "fsm_books", 1, 2)
+    made = IntegrationService(database, Settings()).create(workspace, "fsm_books", 1, 2)
     return World(database, workspace, made)
 
 
