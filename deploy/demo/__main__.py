@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import signal
@@ -82,10 +83,9 @@ def _run_in(path: Path, options: Options, show: Show, stop: threading.Event, hur
     except (DemoError, LocalStackError) as error:
         raise DemoError(f"{error} The logs are in {path / 'logs'}.") from error
     except Exception as error:
-        (path / "logs" / "demo.log").write_text(traceback.format_exc(), "utf-8")
-        raise DemoError(
-            f"The demonstration broke off ({type(error).__name__}); why is in {path}/logs/demo.log."
-        ) from error
+        why = path / "logs" / "demo.log"
+        why.write_text(traceback.format_exc(), "utf-8")
+        raise DemoError(f"The demonstration broke off ({type(error).__name__}); why is in {why}.") from error
     if options.once and ending.complaint():
         raise NotAsPromised(f"{ending.complaint()} The logs are in {path / 'logs'}.", json.dumps(ending.figures()))
     return ending
@@ -114,6 +114,9 @@ def _told(options: Options, show: Show, stack: Stack, stop: threading.Event) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     options = options_from(argv)
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     with _signals() as (stop, hurry):
         try:
             ending = run(options, Show(), stop, hurry)

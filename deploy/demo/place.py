@@ -23,7 +23,7 @@ def emptied(path: Path) -> Path:
         path = folder.data_folder(path)
         if any(path.iterdir()) and not (path / _MARK).exists():
             raise DemoError(
-                f"{path} holds something else than an earlier demonstration and would be emptied: choose another folder."
+                f"{path} holds something else than an earlier demonstration, and would be emptied: choose another."
             )
         (path / _MARK).write_text("Made by `bothways demo`, which empties this folder each time it starts.\n")
         _empty(path)

@@ -36,7 +36,7 @@ class Show:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Wrapped at words, the rest of a line under its beginning."""
-        self._console.print(Padding(Text(_clean(text), style=style), (0, 0, 0, 2)))
+        self._console.print(Padding(Text(_clean(text), style=style), (0, 0, 0, 2), expand=False) if text else "")
 
     def raw(self, text: str) -> None:
         """As it is, for copying: never wrapped."""
@@ -85,13 +85,13 @@ class _Lines:
 
     def __init__(self, show: Show, title: str) -> None:
         self._show, self._title = show, title
-        self._last, self._told_at = "", 0.0
+        self._last, self._done, self._told_at = "", 0, 0.0
 
     def __call__(self, doing: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if doing == self._last and now - self._told_at < _LINE_S:
+        if doing == self._last and (done == self._done or now - self._told_at < _LINE_S):
             return
-        self._last, self._told_at = doing, now
+        self._last, self._done, self._told_at = doing, done, now
         self._show.line(f"{self._title}: {doing}" + (f", {done} of {total}" if total else ""))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -93,7 +94,7 @@ class Story:
         if self.limits:
             self.sandbox.publish_limits()
             self.show.line(
-                "The vendors' published limits are on (Books: 100 calls a minute). Expect ten minutes in all; "
+                "The vendors' published limits are on (Books: 100 calls a minute). Expect six minutes in all; "
                 "nothing is timed."
             )
         for vendor in VENDORS:
@@ -107,7 +108,8 @@ class Story:
             self.show.line(f"{connection.org_name}: signed in by OAuth, webhooks to {_short(connection.webhook_url)}")
             self.sandbox.send_webhooks_to(vendor, connection.webhook_url, connection.secret)
         if not self.limits:
-            self.product.hold_no_limits([one.org_id for one in connections.values()])
+            self.product.lift_limits(one.id for one in connections.values())
+            self.show.line("The product's budgets of calls are off (`bothways limits`), as are the sandbox's limits.")
         self.integration = self.product.add_integration(connections[FSM].org_id, connections[BOOKS].org_id)
         self.show.line(f"Integration {self.integration} keeps the two in step.")
 
@@ -124,7 +126,7 @@ class Story:
     def first_sync(self) -> Json:
         self.show.section("First sync")
         if self.limits:
-            self.show.line("At 100 calls a minute to Books this takes about four minutes.")
+            self.show.line("At 100 calls a minute to Books this takes about three minutes.")
         run = self._follow(self.product.start(self.integration, "sync"), "Sync")
         if not self.limits:
             self._settled()
@@ -310,7 +312,7 @@ def where_to_go(stack: Stack) -> list[tuple[str, str]]:
     return [
         ("API docs", f"{stack.api_url}/docs"),
         ("Flower", f"{stack.flower_url}  user {stack.flower_user}, password {stack.flower_password}"),
-        ("In a second terminal", f"BOTHWAYS_DATA_DIR={folder} bothways runs"),
+        ("In a second terminal", f"BOTHWAYS_DATA_DIR={shlex.quote(folder)} bothways runs"),
     ]
 
 

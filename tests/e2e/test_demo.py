@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +19,7 @@ from deploy.demo import changes, northwind
 from deploy.demo.errors import DemoError
 from deploy.demo.measure import Verdict, _judge_side, percentile
 from deploy.demo.place import emptied
-from deploy.demo.shapes import BOOKS, COMPANY, FSM, KINDS, PRODUCT, VENDORS, fold
+from deploy.demo.shapes import BOOKS, COMPANY, FSM, KINDS, PRODUCT, VENDORS, Values, fold
 
 COMMAND = (sys.executable, "-m", "deploy.demo")
 MARK = "BOTHWAYS_TEST_DEMO"
@@ -50,8 +49,8 @@ def started(mark: str, *words: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def mark(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield f"{os.getpid()}-{request.node.name}"
+def mark(request: pytest.FixtureRequest) -> str:
+    return f"{os.getpid()}-{request.node.name}"
 
 
 @pytest.mark.rule("OP-1", "P1")
@@ -154,7 +153,7 @@ def test_every_address_is_on_a_domain_for_examples() -> None:
 
 def judged(rows: dict[str, list[dict[str, Any]]]) -> Verdict:
     verdict = Verdict()
-    truth = {"chai": {"name": "Chai", "price": Decimal("18")}}
+    truth: dict[str, Values] = {"chai": {"name": "Chai", "price": Decimal("18")}}
     _judge_side(verdict, PRODUCT, "FSM", rows, truth, {"twice": 2})
     return verdict
 
