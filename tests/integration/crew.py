@@ -36,7 +36,8 @@ class Crew:
     woken: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._jobs: deque[Job] = deque()
+        # Queues that must not starve each other have workers of their own, as in deploy/local.
+        self._queues: dict[bool, deque[Job]] = {True: deque(), False: deque()}
         self._queued: set[Job] = set()
         self._change = threading.Condition()
         self._busy = 0
@@ -61,15 +62,15 @@ class Crew:
             if self.deaf or job in self._queued:
                 return
             self._queued.add(job)
-            self._jobs.append(job)
-            self._change.notify()
+            self._queues[job[0] == "drain"].append(job)
+            self._change.notify_all()
 
     # The workers.
 
-    def start(self, ports: Ports, keeper: Keeper, threads: int) -> None:
+    def start(self, ports: Ports, keeper: Keeper, events: int, control: int) -> None:
         self._threads = [
-            threading.Thread(target=self._work, args=(ports, keeper), name=f"crew-{n}", daemon=True)
-            for n in range(threads)
+            threading.Thread(target=self._work, args=(ports, keeper, n < events), name=f"crew-{n}", daemon=True)
+            for n in range(events + control)
         ]
         for thread in self._threads:
             thread.start()
@@ -82,14 +83,15 @@ class Crew:
             thread.join(30)
             assert not thread.is_alive(), "a worker hangs"
 
-    def _work(self, ports: Ports, keeper: Keeper) -> None:
+    def _work(self, ports: Ports, keeper: Keeper, events: bool) -> None:
+        queue = self._queues[events]
         while True:
             with self._change:
-                while not self._jobs and not self._stopped:
+                while not queue and not self._stopped:
                     self._change.wait()
                 if self._stopped:
                     return
-                job = self._jobs.popleft()
+                job = queue.popleft()
                 self._queued.discard(job)
                 self._busy += 1
             try:
@@ -106,7 +108,7 @@ class Crew:
     @property
     def idle(self) -> bool:
         with self._change:
-            return not self._busy and not self._jobs
+            return not self._busy and not any(self._queues.values())
 
     def until(self, condition: Callable[[], object], what: str, within_s: float = 30.0) -> None:
         """Waits for it, with a beat whenever nothing is going on."""

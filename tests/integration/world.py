@@ -77,11 +77,11 @@ _workers_lock = threading.Lock()
 
 
 @contextmanager
-def opened(settings: Settings, *, threads: int = 2, beat: bool = True, keeper: bool = True) -> Iterator[Office]:
+def opened(settings: Settings, *, threads: int = 3, beat: bool = True, keeper: bool = True) -> Iterator[Office]:
     """`threads` 0: nobody works; the test calls the engine itself."""
     with _workers_lock:
         name = f"crew-{next(_workers)}"
-    database = Database(make_engine(settings, threads=threads + 8))
+    database = Database(make_engine(settings, threads=threads + 10))
     client = make_redis(settings)
     bus = Bus(client, settings, name)
     bus.ensure_group(RESULTS)
@@ -100,7 +100,7 @@ def opened(settings: Settings, *, threads: int = 2, beat: bool = True, keeper: b
         holder.start()
     else:
         bus.beat()
-    crew.start(ports, holder, threads)
+    crew.start(ports, holder, events=threads, control=2 if threads else 0)
     try:
         yield Office(settings, ports, holder, crew, service)
     finally:
@@ -124,7 +124,7 @@ class World:
 
     @property
     def runs(self) -> RunService:
-        return RunService(self.office.db, self.office.crew)
+        return RunService(self.office.db, self.office.crew, IntegrationService(self.office.db, self.office.settings))
 
     @property
     def events(self) -> EventService:
@@ -187,6 +187,10 @@ class World:
     def books(self, record_id: str, module: str = "contacts") -> Json:
         own = "contact_id" if module == "contacts" else "item_id"
         return next(row for row in self.sandbox.rows(BOOKS, module) if str(row[own]) == record_id)
+
+    def seed_of(self, name: str) -> str:
+        """The id of the FSM company of this name."""
+        return next(str(row["id"]) for row in self.sandbox.rows(FSM, "Companies") if row["Company_Name"] == name)
 
     def twin(self, record_id: str) -> str | None:
         """The other end of the record's binding."""
@@ -264,7 +268,9 @@ def connect(office: Office, sandbox: Sandbox) -> World:
     orgs = {vendor: _signed_in(office, sandbox, workspace, vendor) for vendor in (FSM, BOOKS)}
     # A minute's allowance would end many tests in a wait.
     office.sql("""UPDATE orgs SET settings = '{"limits": {"per_minute": false}}'""")
-    integration = IntegrationService(office.db).create(workspace, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id)
+    integration = IntegrationService(office.db, office.settings).create(
+        workspace, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id
+    )
     return World(office, sandbox, workspace, orgs, integration)
 
 
