@@ -53,7 +53,7 @@ def mark(request: pytest.FixtureRequest) -> str:
     return f"{os.getpid()}-{request.node.name}"
 
 
-@pytest.mark.rule("OP-1", "P1")
+@pytest.mark.rule("OP-1", "TR-1", "P3")
 def test_once_ends_well_and_leaves_nothing_running(mark: str) -> None:
     demo = started(mark, "--once")
     out, err = demo.communicate(timeout=300)
