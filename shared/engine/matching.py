@@ -40,6 +40,13 @@ WHERE l.run_id = :run AND l.pair = :pair AND l.side = 'left' AND r.side = 'right
   AND l.verdict IS NULL AND r.verdict IS NULL AND l.folded_key <> ''
 ON CONFLICT DO NOTHING
 """
+# A key whose record at the other side is bound to another one is looked at by itself: it has no twin to be made (DU-2).
+_REST = """
+UPDATE staged s SET verdict = CASE WHEN EXISTS (
+    SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = s.pair AND o.side = :other
+      AND o.folded_key = s.folded_key AND o.verdict = 'pair' AND s.folded_key <> '') THEN 'look' ELSE :verdict END
+WHERE s.run_id = :run AND s.pair = :pair AND s.side = :side AND s.verdict IS NULL
+"""
 # Both ends of a binding were listed: the one that changed later brings the other along, one event for both.
 _RIDE = """
 WITH rode AS (
@@ -68,13 +75,7 @@ def match_staged(session: Session, context: Context, run_id: int, fence: int, wh
             _mark_bound(session, values)
         for side in Side:
             verdict = "create" if whole[name] and _absence_is_sure(session, context, run_id, name, side) else "look"
-            session.execute(
-                text(
-                    "UPDATE staged SET verdict = :verdict "
-                    "WHERE run_id = :run AND pair = :pair AND side = :side AND verdict IS NULL"
-                ),
-                {**values, "verdict": verdict, "side": side.value},
-            )
+            session.execute(text(_REST), {**values, "verdict": verdict, "side": side.value, "other": side.other.value})
         left_newer = _RIDE.format(when="AND l.modified_at > r.modified_at")
         session.execute(text(left_newer), {**values, "keep": "left", "ride": "right"})
         session.execute(text(_RIDE.format(when="")), {**values, "keep": "right", "ride": "left"})
