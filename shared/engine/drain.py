@@ -17,10 +17,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.bus import LIVE, Entry, Lane
-from shared.engine.batch import Batch, Work
+from shared.engine.batch import Batch
 from shared.engine.context import Context, Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.outcome import Result, ResultBatch
+from shared.engine.work import Work
 from shared.errors import BothwaysError, ConfigError, LeaseLost, NotFound, Unavailable
 from shared.lease import Held, Lease, webhook_holder
 from shared.sync.events import BadEnvelope, ChangeEvent, Folded, Origin, decode, fold

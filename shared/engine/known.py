@@ -131,7 +131,7 @@ class Known:
         return {RecordId(row.record_id): IntentRow(row.state, row.looks, row.looked) for row in rows}
 
     def open_intents(
-        self, leases: Leases, lease: Lease, pair: str, drafts: Sequence[tuple[Side, str, str]], batch_id: str
+        self, leases: Leases, lease: Lease, batch_id: str, pair: str, drafts: Sequence[tuple[Side, str, str]]
     ) -> set[tuple[Side, str]]:
         """Commits one intent per (side, record id, folded key), under the fence; returns those that are ours."""
         if not drafts:

@@ -59,6 +59,8 @@ class Result:
     attempt: int = 1
     received_ms: int | None = None
     written_ms: int | None = None
+    written_side: str | None = None
+    """The one side that was written, where it was only one: the direction is towards it (LG-1)."""
     binding: BindingSave | None = None
     intent: str = "keep"
     """keep | close | doubt (an unclear write) | looked (looked and found nothing)"""

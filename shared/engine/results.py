@@ -356,7 +356,7 @@ def _outcome_row(batch: ResultBatch, result: Result) -> dict[str, Any]:
         "events": len(result.event_ids),
         "origin": result.origin,
         "pair": result.pair,
-        "direction": batch.direction[result.side],
+        "direction": batch.direction[_source_side(result)],
         "record_id": result.record_id,
         "twin_id": result.twin_id,
         "outcome": result.outcome,
@@ -370,6 +370,13 @@ def _outcome_row(batch: ResultBatch, result: Result) -> dict[str, Any]:
         "received_ms": result.received_ms,
         "written_ms": result.written_ms,
     }
+
+
+def _source_side(result: Result) -> str:
+    """Where the change came from: a merge may write the very side whose event brought it up."""
+    if result.written_side is None:
+        return result.side
+    return Side(result.written_side).other.value
 
 
 _INSERT_OUTCOME = text(

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from shared.bus import BULK
 from shared.connectors.base import ListOrder, ModuleFacts, Page
-from shared.engine.batch import listed_hash
+from shared.engine.agreed import listed_hash
 from shared.engine.context import Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.known import BindingRow, binding_row

@@ -113,7 +113,7 @@ class World:
 
     def ours(self, vendor: str) -> list[Json]:
         """Calls of the product: those of people are somebody else's."""
-        return [call for call in self.calls(vendor) if call["user"] != "person"]
+        return [call for call in self.calls(vendor) if not str(call["user"]).startswith("person@")]
 
     def writes(self) -> list[Json]:
         return [call for vendor in (FSM, BOOKS) for call in self.ours(vendor) if call["write"]]
@@ -154,8 +154,8 @@ class World:
 
     def _lanes(self) -> int:
         with redis.Redis.from_url(self.stack.env["REDIS_URL"], decode_responses=True) as client:
-            keys = list(client.smembers("bw:lanes"))  # type: ignore[arg-type]
-            return sum(client.xlen(key) for key in [*keys, "bw:results"])  # type: ignore[misc]
+            keys = list(client.smembers("bw:lanes"))
+            return sum(client.xlen(key) for key in [*keys, "bw:results"])
 
     def _waiting(self) -> int:
         query = (

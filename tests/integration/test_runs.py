@@ -265,7 +265,7 @@ def test_of_two_edits_of_one_field_the_later_wins_and_the_log_has_both(world: Wo
 
 
 def _seconds(world: World) -> int:
-    now: Any = world.office.value("SELECT extract(epoch FROM clock_timestamp())::bigint")
+    now: Any = world.office.value("SELECT floor(extract(epoch FROM clock_timestamp()))::bigint")
     return int(now)
 
 

@@ -1,0 +1,111 @@
+"""What a batch writes: intents first, then the vendors' batch calls under a lease that covers each of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from shared.connectors.base import Draft, Edit, Unsure, WriteResult, Written
+from shared.engine.context import Context
+from shared.engine.settle import Settler
+from shared.engine.work import Work, chunks, new_values, still_open
+from shared.errors import RetryableError
+from shared.sync.model import ActionKind, Side
+from shared.sync.reasons import Code
+
+OpenIntents = Callable[[str, Sequence[tuple[Side, str, str]]], set[tuple[Side, str]]]
+"""Commits an intent per (side, record id, folded key) of a pair, under the fence; returns those that are ours."""
+
+TRIES_AT_A_NAME = 2
+"""How often a refused name is looked for again before it is a failure."""
+
+
+class Pusher:
+    def __init__(
+        self, context: Context, settler: Settler, open_intents: OpenIntents, ensure_lease: Callable[[], None]
+    ) -> None:
+        self._context = context
+        self._settler = settler
+        self._open_intents = open_intents
+        self._ensure_lease = ensure_lease
+
+    def push(self, works: Sequence[Work]) -> None:
+        """Records whose every write was accepted stay open; the others have their result."""
+        creates = [work for work in works if work.action and work.action.kind is ActionKind.CREATE]
+        updates = [work for work in works if work.action and work.action.kind is ActionKind.UPDATE]
+        self._commit_intents(creates)
+        for side in Side:
+            self._create(side, [work for work in still_open(creates) if work.side.other is side])
+            self._update(side, [work for work in still_open(updates) if work.action and work.action.writes.get(side)])
+
+    def _commit_intents(self, works: Sequence[Work]) -> None:
+        """Before any call: after a crash the row says that a record may have been made. Of two that want it: one."""
+        fresh = [work for work in works if work.intent is None]
+        if not fresh:
+            return
+        mine = self._open_intents(fresh[0].pair.name, [(work.side, work.id, work.key) for work in fresh])
+        for work in fresh:
+            if (work.side, work.id) not in mine:
+                self._settler.wait(work, Code.VENDOR_UNAVAILABLE, in_s=self._settler.soon_s)
+
+    def _create(self, side: Side, works: Sequence[Work]) -> None:
+        if not works:
+            return
+        pair, connector = works[0].pair, self._context.connectors[side]
+        for chunk in chunks(works, self._context.facts[pair.name, side].create_batch):
+            drafts = [Draft(new_values(work.action.writes[side]), work.id) for work in chunk if work.action]
+            answers = self._call(chunk, partial(connector.create, pair.module(side), drafts))
+            for work, answer in zip(chunk, answers, strict=False):
+                self._created(work, side, answer)
+
+    def _created(self, work: Work, side: Side, answer: WriteResult) -> None:
+        soon_s = self._settler.soon_s
+        if isinstance(answer, Written):
+            work.written[side] = answer
+            work.twin_id = answer.id
+        elif isinstance(answer, Unsure):
+            self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, why="in_doubt", in_s=soon_s, intent="doubt")
+        elif answer.code == Code.DUPLICATE_NAME and work.attempt <= TRIES_AT_A_NAME:
+            # Somebody made it between our look and our call, or an earlier try of ours did: look again.
+            self._settler.wait(work, answer.code, in_s=soon_s, intent="doubt")
+        else:
+            self._settler.rejected(work, answer)
+
+    def _update(self, side: Side, works: Sequence[Work]) -> None:
+        if not works:
+            return
+        pair, connector = works[0].pair, self._context.connectors[side]
+        for chunk in chunks(works, self._context.facts[pair.name, side].update_batch):
+            edits = [
+                Edit(record, work.action.writes[side])
+                for work in chunk
+                if work.action and (record := work.record(side))
+            ]
+            answers = self._call(chunk, partial(connector.update, pair.module(side), edits))
+            for work, answer in zip(chunk, answers, strict=False):
+                self._updated(work, side, answer)
+
+    def _updated(self, work: Work, side: Side, answer: WriteResult) -> None:
+        if isinstance(answer, Written):
+            work.written[side] = answer
+        elif isinstance(answer, Unsure):
+            # An update may be repeated: read, compare and write what is still missing.
+            self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, in_s=self._settler.soon_s)
+        else:
+            work.refused.add(side)
+            self._settler.rejected(work, answer)
+
+    def _call(self, chunk: Sequence[Work], call: Callable[[], Sequence[WriteResult]]) -> Sequence[WriteResult]:
+        """Empty where nothing was sent: the chunk waits then."""
+        self._ensure_lease()
+        try:
+            answers = call()
+        except RetryableError as error:
+            for work in chunk:
+                self._settler.wait(work, error.code, in_s=error.retry_after_s)
+            return ()
+        now_ms = int(time.time() * 1000)
+        for work in chunk:
+            work.written_ms = now_ms
+        return answers

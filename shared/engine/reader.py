@@ -1,0 +1,156 @@
+"""What a batch reads: what Postgres knows, the roots' locks, and the vendors' records in as few calls as they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shared.bus import Bus
+from shared.engine.context import Context
+from shared.engine.known import Known
+from shared.engine.settle import Settler
+from shared.engine.work import Work, chunks, still_open
+from shared.errors import RecordRejected, RetryableError
+from shared.sync.model import Pair, Record, RecordId, Side
+
+
+class Reader:
+    """`roots` are the locks that this batch holds, until its results are committed."""
+
+    def __init__(self, context: Context, bus: Bus, known: Known, settler: Settler, token: str) -> None:
+        self._context = context
+        self._bus = bus
+        self._known = known
+        self._settler = settler
+        self._token = token
+        self.roots: list[str] = []
+
+    def load(self, works: Sequence[Work]) -> None:
+        """What is known of the records, all of one pair and one side."""
+        pair, side = works[0].pair.name, works[0].side
+        ids = [work.id for work in works]
+        bindings = self._known.bindings(pair, side, ids)
+        intents = self._known.intents(pair, side, ids)
+        staged = self._known.staged(pair, side, [work.folded for work in works if work.folded.staged])
+        for work in works:
+            work.binding = bindings.get(work.id)
+            work.intent = intents.get(work.id)
+            work.staged = staged.get(work.id)
+
+    # Roots
+
+    def lock_bound(self, works: Sequence[Work]) -> None:
+        """The root of a binding is its left record; what was known before the lock is asked again after it."""
+        bound = [work for work in works if work.binding is not None]
+        for work in bound:
+            work.root = f"{self._context.id}:{work.pair.name}:b:{work.binding.left_id}" if work.binding else None
+        self._lock(bound)
+        if got := still_open(bound):
+            again = self._known.bindings(got[0].pair.name, got[0].side, [work.id for work in got])
+            for work in got:
+                work.binding = again.get(work.id)
+
+    def lock_unbound(self, works: Sequence[Work]) -> None:
+        """Unbound records of either side with the same match key meet at one lock."""
+        unbound = [work for work in still_open(works) if work.binding is None and work.root is None]
+        for work in unbound:
+            last = f"k:{work.key}" if work.key else f"{work.side}:{work.id}"
+            work.root = f"{self._context.id}:{work.pair.name}:{last}"
+        self._lock(unbound)
+        if got := still_open(unbound):
+            ids = [work.id for work in got]
+            # Bound, or an intent committed or closed, between the first look and the lock.
+            bound = self._known.bindings(got[0].pair.name, got[0].side, ids)
+            intents = self._known.intents(got[0].pair.name, got[0].side, ids)
+            for work in got:
+                work.deferred = work.id in bound
+                work.intent = intents.get(work.id)
+
+    def _lock(self, works: Sequence[Work]) -> None:
+        """A root that another batch has, or that another record of this batch took, comes again later."""
+        wanted: dict[str, Work] = {}
+        for work in works:
+            if work.root is None or work.root in wanted or work.root in self.roots:
+                work.root, work.deferred = None, True
+            else:
+                wanted[work.root] = work
+        got = self._bus.lock_roots(list(wanted), self._token)
+        for (root, work), mine in zip(wanted.items(), got, strict=True):
+            if mine:
+                self.roots.append(root)
+            else:
+                work.root, work.deferred = None, True
+
+    # Records
+
+    def read_sources(self, works: Sequence[Work]) -> None:
+        fetch: list[Work] = []
+        for work in works:
+            if (earlier := _earlier(work)) is not None:
+                work.source = earlier
+            elif (row := _listed(work)) is not None:
+                work.source, work.listed = row, True
+            else:
+                fetch.append(work)
+        self.fetch_sources(fetch)
+
+    def fetch_sources(self, works: Sequence[Work]) -> None:
+        """Afresh, whatever was listed."""
+
+        def take(work: Work, record: Record | None) -> None:
+            work.source, work.listed = record, False
+
+        self._fetch(works, lambda work: work.side, lambda work: work.id, take)
+
+    def fetch_twins(self, works: Sequence[Work]) -> None:
+        def take(work: Work, record: Record | None) -> None:
+            work.twin = record
+
+        known = [work for work in works if work.twin_id is not None]
+        self._fetch(known, lambda work: work.side.other, lambda work: work.twin_id or work.id, take)
+
+    def _fetch(
+        self,
+        works: Sequence[Work],
+        side_of: Callable[[Work], Side],
+        id_of: Callable[[Work], RecordId],
+        take: Callable[[Work, Record | None], None],
+    ) -> None:
+        if not works:
+            return
+        side, pair = side_of(works[0]), works[0].pair
+        for chunk in chunks(works, self._context.facts[pair.name, side].read_batch):
+            found = self._call(side, pair, chunk, [id_of(work) for work in chunk])
+            for work in still_open(chunk):
+                take(work, found.get(id_of(work)))
+
+    def _call(
+        self, side: Side, pair: Pair, chunk: Sequence[Work], ids: list[RecordId]
+    ) -> dict[RecordId, Record | None]:
+        """Trouble ends the chunk's records, not the batch."""
+        try:
+            return dict(self._context.connectors[side].fetch(pair.module(side), list(dict.fromkeys(ids))))
+        except RetryableError as error:
+            for work in chunk:
+                self._settler.wait(work, error.code, in_s=error.retry_after_s)
+        except RecordRejected as error:
+            for work in chunk:
+                self._settler.fail(work, error.code, error.vendor_message or "")
+        return {}
+
+
+def _earlier(work: Work) -> Record | None:
+    """Good while nothing was settled since, but that we made the record as it was read (P5)."""
+    row, record = work.binding, work.earlier
+    if row is None or record is None:
+        return record
+    as_made = record.modified_at is not None and record.modified_at == row.bound.written.get(work.side)
+    return record if row.version == 1 and as_made else None
+
+
+def _listed(work: Work) -> Record | None:
+    """The listed row, unless it lacks mapped fields or the record was settled since it was listed (P5)."""
+    if work.staged is None or not work.staged.usable(work.pair, work.side):
+        return None
+    if work.binding is not None and work.binding.updated_at >= work.staged.read_at:
+        return None
+    return work.staged.record

@@ -1,0 +1,153 @@
+"""How a record of a batch ends: its result, a failure with its reason, or a wait."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from shared.connectors.base import Rejected
+from shared.engine.agreed import binding_after
+from shared.engine.context import Context
+from shared.engine.outcome import Result, Wait
+from shared.engine.work import Work
+from shared.settings import Settings
+from shared.sync.events import Origin, encode
+from shared.sync.model import Action, ActionKind, Change, Conflict, OutcomeKind, Side
+from shared.sync.reasons import REASONS, Code
+from shared.sync.verdict import known
+
+SOON_S = 1.0
+"""When to look again at what should be clear by then (scaled)."""
+MOST_BACKOFF_S = 300.0
+
+_OUTCOMES = {
+    ActionKind.CREATE: OutcomeKind.CREATED,
+    ActionKind.UPDATE: OutcomeKind.UPDATED,
+    ActionKind.BIND: OutcomeKind.BOUND,
+    ActionKind.UNCHANGED: OutcomeKind.UNCHANGED,
+    ActionKind.ECHO: OutcomeKind.ECHO,
+    ActionKind.SKIP: OutcomeKind.SKIPPED,
+    ActionKind.FAIL: OutcomeKind.FAILED,
+}
+
+
+class Settler:
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self._settings = settings
+        self._context = context
+        self.soon_s = settings.scaled(SOON_S)
+
+    def done(self, work: Work, action: Action) -> None:
+        """Nothing is left to push for it: the action ends as its outcome."""
+        work.action = action
+        if action.kind is ActionKind.FAIL:
+            self.fail(work, action.reason or Code.INTERNAL, action.detail)
+            return
+        result = _result(work, _OUTCOMES[action.kind])
+        result.reason = action.reason or ""
+        result.detail = action.detail
+        result.changes = [_change(side, one) for side, changes in action.writes.items() for one in changes]
+        result.conflicts = [_conflict(one) for one in action.conflicts]
+        result.warnings = list(action.warnings)
+        result.written_side = next(iter(action.writes)).value if len(action.writes) == 1 else None
+        result.binding = binding_after(self._context, work, action)
+        work.result = result
+
+    def rejected(self, work: Work, answer: Rejected) -> None:
+        """The vendor refused it for good; a target that is gone is a deleted twin."""
+        if answer.code == Code.TARGET_GONE and work.binding is not None:
+            self.done(work, Action(ActionKind.SKIP, reason=Code.TWIN_DELETED))
+            return
+        said = f"{answer.vendor_message} ({answer.vendor_code})" if answer.vendor_message else answer.vendor_code
+        self.fail(work, answer.code, said)
+
+    def fail(self, work: Work, code: str, detail: str = "") -> None:
+        """Into the failure log; the next run tries again (its due row has no time of its own)."""
+        result = _result(work, OutcomeKind.FAILED)
+        result.reason = code if code in REASONS else Code.INTERNAL
+        result.detail = detail
+        if work.written and work.action is not None:
+            # One side took its part: what it now holds is agreed, the rest stays as it was.
+            result.binding = binding_after(self._context, work, work.action)
+        result.wait = Wait("failed", None, work.attempt, _event(work, attempt=0))
+        work.result = result
+
+    def wait(
+        self,
+        work: Work,
+        code: str,
+        *,
+        why: str = "retry",
+        in_s: float | None = None,
+        intent: str = "keep",
+    ) -> None:
+        """The event goes into a due row; after too many errors it fails with what it waited for (P8).
+
+        `in_s` None: our own backoff. Waiting for quota, or in doubt, is no attempt.
+        """
+        if not work.open:
+            return
+        code = known(code, Code.VENDOR_UNAVAILABLE)
+        counts = why == "retry" and code != Code.RATE_LIMITED
+        if counts and work.attempt >= self._settings.attempts_by_error:
+            self.fail(work, code)
+            return
+        result = _result(work, None)
+        result.reason = code
+        result.intent = intent
+        backoff_s = self._settings.scaled(min(2.0 ** (work.attempt - 1), MOST_BACKOFF_S))
+        after_s = max(backoff_s if in_s is None else in_s, 0.0)
+        result.wait = Wait(why, after_s, work.attempt, _event(work, attempt=work.folded.attempt + counts))
+        work.result = result
+
+
+def _result(work: Work, outcome: OutcomeKind | None) -> Result:
+    folded = work.folded
+    return Result(
+        event_ids=list(folded.event_ids),
+        origin=folded.origin,
+        pair=work.pair.name,
+        side=work.side,
+        record_id=work.id,
+        run_id=folded.run_id,
+        outcome=outcome,
+        twin_id=work.twin_id,
+        attempt=work.attempt,
+        received_ms=folded.received_at,
+        written_ms=work.written_ms,
+        intent="keep" if outcome is None else "close",
+    )
+
+
+def _event(work: Work, *, attempt: int) -> dict[str, str]:
+    """The envelope to send when the wait is over; what was staged is read afresh then."""
+    folded = work.folded
+    return encode(
+        replace(
+            folded.newest,
+            event_id=folded.event_ids[0],
+            run_id=folded.run_id,
+            received_at=folded.received_at,
+            origin=Origin.RETRY,
+            staged=False,
+            attempt=attempt,
+        )
+    )
+
+
+def _change(side: Side, change: Change) -> dict[str, Any]:
+    return {"side": side, "field": change.field, "old": _plain(change.old), "new": _plain(change.new)}
+
+
+def _conflict(conflict: Conflict) -> dict[str, Any]:
+    return {
+        "left_field": conflict.left_field,
+        "right_field": conflict.right_field,
+        "left": _plain(conflict.left),
+        "right": _plain(conflict.right),
+        "winner": conflict.winner,
+    }
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, bool | str) else str(value)

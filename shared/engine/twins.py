@@ -1,0 +1,96 @@
+"""The twin of a record that has no binding: matched by its key, never chosen (DU-2), and looked for before a create."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.engine.context import Context
+from shared.engine.known import IntentRow, Known
+from shared.engine.settle import Settler
+from shared.engine.work import Work
+from shared.errors import RecordRejected, RetryableError
+from shared.settings import Settings
+from shared.sync import match
+from shared.sync.match import fold_key
+from shared.sync.model import ActionKind, RecordId
+from shared.sync.plan import plan
+from shared.sync.reasons import Code
+
+
+class Twins:
+    def __init__(self, settings: Settings, context: Context, known: Known, settler: Settler) -> None:
+        self._settings = settings
+        self._context = context
+        self._known = known
+        self._settler = settler
+
+    def find(self, works: Sequence[Work]) -> None:
+        """Sets `twin_id` where there is one; ends the records for which no twin is wanted, or not one."""
+        for work in works:
+            try:
+                self._find(work)
+            except RetryableError as error:
+                self._settler.wait(work, error.code, in_s=error.retry_after_s)
+            except RecordRejected as error:
+                self._settler.fail(work, error.code, error.vendor_message or "")
+
+    def _find(self, work: Work) -> None:
+        # A plan without a twin says whether one would be wanted: a record that is gone, of the wrong type, inactive or
+        # without a key ends here. An empty mandatory field does not matter before it is known that there is no twin.
+        alone = plan(work.pair, self._context.policy, work.side, *work.sides(None), None)
+        stops = alone.kind in (ActionKind.SKIP, ActionKind.FAIL) and alone.reason != Code.MANDATORY_FIELD_EMPTY
+        if work.source is None or (stops and work.intent is None):
+            self._settler.done(work, alone)
+        elif work.intent is not None:
+            self._reconcile(work, work.intent)
+        elif work.staged is not None and work.staged.verdict == "ambiguous":
+            self._settler.fail(work, Code.AMBIGUOUS_MATCH)
+        elif not self._known_absent(work):
+            work.twin_id = self._look(work)
+
+    def _known_absent(self, work: Work) -> bool:
+        """A run that listed both sides whole found no twin, and that can still be believed (docs/decisions.md)."""
+        if work.staged is None or work.staged.verdict != "create":
+            return False
+        return self._refuses_doubles(work) or work.staged.fresh
+
+    def _refuses_doubles(self, work: Work) -> bool:
+        side = work.side.other
+        return self._context.facts[work.pair.name, side].unique_key == work.pair.key(side)
+
+    def _look(self, work: Work) -> RecordId | None:
+        """The one unbound record at the other side with this match key; ends the record where it is not one."""
+        side, pair = work.side.other, work.pair
+        name = pair.key(side)
+        wanted = str(work.source.get(pair.key(work.side)) if work.source else "").strip()
+        rows = self._context.connectors[side].find(pair.module(side), name, wanted)
+        same_key = [row for row in rows if fold_key(row.get(name)) == work.key]
+        bound = self._known.bindings(pair.name, side, [row.id for row in same_key])
+        candidates = [match.Candidate(row.id, work.key, row.id in bound) for row in same_key]
+        match found := match.resolve(work.key, candidates):
+            case match.One():
+                return found.id
+            case match.Ambiguous():
+                self._settler.fail(work, Code.AMBIGUOUS_MATCH)
+            case match.Taken():
+                self._settler.fail(work, Code.TWIN_TAKEN)
+        return None
+
+    def _reconcile(self, work: Work, intent: IntentRow) -> None:
+        """An earlier try may have made the twin: look before anything is made again (reliability section 4).
+
+        Where nothing is found and the vendor refuses doubles, trying again is the surest look. Else absence is
+        believed only after enough looks over enough time, for lists and searches lag.
+        """
+        work.twin_id = self._look(work)
+        if work.twin_id is not None or not work.open:
+            return
+        facts = self._context.facts[work.pair.name, work.side.other]
+        if self._refuses_doubles(work) or facts.stamp_field is not None:
+            return
+        span_s = self._settings.scaled(self._settings.doubt_span_s)
+        looks = self._settings.doubt_looks
+        if intent.looks + 1 >= looks and intent.looked_for_s >= span_s:
+            return
+        in_s = span_s / (looks - 1)
+        self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, why="in_doubt", in_s=in_s, intent="looked")

@@ -1,0 +1,82 @@
+"""One record of a batch on its way, and the small things that every step does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from shared.connectors.base import Written
+from shared.engine.known import BindingRow, IntentRow, StagedRow
+from shared.engine.outcome import Result
+from shared.sync.events import Folded
+from shared.sync.match import fold_key
+from shared.sync.model import Action, Change, Fields, Pair, Record, RecordId, Side
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """`result` is set when the record is done, `deferred` when it must come again (its root is locked).
+
+    `earlier` is the record as read by an earlier try; `listed` tells that `source` is a row that a run listed.
+    """
+
+    folded: Folded
+    pair: Pair
+    side: Side
+    binding: BindingRow | None = None
+    intent: IntentRow | None = None
+    staged: StagedRow | None = None
+    earlier: Record | None = None
+    root: str | None = None
+    source: Record | None = None
+    listed: bool = False
+    twin: Record | None = None
+    twin_id: RecordId | None = None
+    action: Action | None = None
+    written: dict[Side, Written] = field(default_factory=dict)
+    refused: set[Side] = field(default_factory=set)
+    written_ms: int | None = None
+    result: Result | None = None
+    deferred: bool = False
+
+    @property
+    def id(self) -> RecordId:
+        return self.folded.record_id
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first try."""
+        return self.folded.attempt + 1
+
+    @property
+    def open(self) -> bool:
+        return self.result is None and not self.deferred
+
+    @property
+    def key(self) -> str:
+        """The folded match key of the source; "" where it is gone or blank."""
+        return fold_key(self.source.get(self.pair.key(self.side))) if self.source else ""
+
+    def record(self, side: Side) -> Record | None:
+        """As read in this batch (a twin guessed from the base was not read)."""
+        return self.source if side is self.side else self.twin
+
+    def sides(self, twin: Record | None) -> tuple[Record | None, Record | None]:
+        """(left, right), with `twin` at the other side."""
+        return (self.source, twin) if self.side is Side.LEFT else (twin, self.source)
+
+
+def still_open(works: Iterable[Work]) -> list[Work]:
+    return [work for work in works if work.open]
+
+
+def new_values(changes: Iterable[Change]) -> Fields:
+    return {change.field: change.new for change in changes}
+
+
+def chunks(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    for start in range(0, len(items), max(1, size)):
+        yield items[start : start + size]
