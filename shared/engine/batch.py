@@ -42,7 +42,7 @@ class Batch:
         self._context = context
         self._settler = Settler(ports.settings, context)
         self._reader = Reader(context, ports.bus, known, self._settler, token)
-        self._twins = Twins(ports.settings, context, known, self._settler)
+        self._twins = Twins(context, known, self._settler)
         open_intents = partial(known.open_intents, ports.leases, lease, batch_id)
         self._pusher = Pusher(context, self._settler, open_intents, ensure_lease)
 
@@ -146,11 +146,17 @@ def _time_decides(work: Work) -> bool:
 
 
 def _twin_as_known(work: Work, binding: BindingRow) -> Record | None:
-    """The twin without reading it: as listed by the same run, else as last agreed. None: it must be read."""
+    """The twin without reading it: as listed by the same run, else as last agreed. None: it must be read.
+
+    A run's event speaks for both ends. Where its list is not at hand (a second try, a record that failed before) the
+    change may be the twin's alone.
+    """
     side = work.side.other
-    if work.staged is None or work.staged.verdict != "both":
+    if work.staged is None and work.folded.run_id is not None:
+        return None
+    if work.staged is None or work.staged.verdict == "pair":
         return from_base(work.pair, binding.bound.base, side, binding.id(side))
-    listed = work.staged.twin
+    listed = work.staged.twin if work.staged.verdict == "both" else None
     if listed is None or not listed.usable(work.pair, side) or binding.updated_at >= listed.read_at:
         return None
     return listed.record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,30 +37,45 @@ OpenConnector = Callable[[int], Connector]
 """Makes the connector of a connection id. Raises ConfigError."""
 
 
+RETIRED_S = 120.0
+"""Longer than any work on a connector that was opened anew meanwhile: then it is closed."""
+
+
 class ConnectorPool:
     """One connector per connection and process: httpx clients are shared by its threads.
 
     A connection that was changed since (signed in again, other limits or capabilities) is opened anew; calls under way
-    end on the old one.
+    end on the old one, which is closed some time later.
     """
 
     def __init__(self, open_connector: OpenConnector) -> None:
         self._open = open_connector
         self._lock = threading.Lock()
         self._connectors: dict[int, tuple[datetime, Connector]] = {}
+        self._retired: list[tuple[float, Connector]] = []
 
     def get(self, connection_id: int, changed_at: datetime) -> Connector:
         with self._lock:
             held = self._connectors.get(connection_id)
             if held is None or held[0] < changed_at:
-                held = self._connectors[connection_id] = (changed_at, self._open(connection_id))
+                fresh = (changed_at, self._open(connection_id))
+                if held is not None:
+                    self._retired.append((time.monotonic(), held[1]))
+                held = self._connectors[connection_id] = fresh
+            self._close_retired(RETIRED_S)
             return held[1]
+
+    def _close_retired(self, older_than_s: float) -> None:
+        edge = time.monotonic() - older_than_s
+        while self._retired and self._retired[0][0] <= edge:
+            self._retired.pop(0)[1].close()
 
     def close(self) -> None:
         with self._lock:
-            connectors, self._connectors = [connector for _, connector in self._connectors.values()], {}
-        for connector in connectors:
-            connector.close()
+            self._close_retired(0.0)
+            for _, connector in self._connectors.values():
+                connector.close()
+            self._connectors.clear()
 
 
 @dataclass(frozen=True, slots=True)

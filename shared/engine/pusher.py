@@ -66,9 +66,13 @@ class Pusher:
             work.twin_id = answer.id
         elif isinstance(answer, Unsure):
             self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, why="in_doubt", in_s=soon_s, intent="doubt")
+        elif answer.code == Code.DUPLICATE_NAME and work.intent is not None:
+            # Most likely an earlier try of ours made it, and the vendor's search does not show it yet.
+            if not self._settler.look_again(work, work.intent):
+                self._settler.rejected(work, answer)
         elif answer.code == Code.DUPLICATE_NAME and work.attempt <= TRIES_AT_A_NAME:
-            # Somebody made it between our look and our call, or an earlier try of ours did: look again.
-            self._settler.wait(work, answer.code, in_s=soon_s, intent="doubt")
+            # Somebody made it between our look and our call: look again.
+            self._settler.wait(work, answer.code, in_s=soon_s, intent="close")
         else:
             self._settler.rejected(work, answer)
 
@@ -103,7 +107,9 @@ class Pusher:
             answers = call()
         except RetryableError as error:
             for work in chunk:
-                self._settler.wait(work, error.code, in_s=error.retry_after_s)
+                # Nothing was made, so an intent of this try is in no doubt; one of an earlier try still is.
+                intent = "close" if work.intent is None else "keep"
+                self._settler.wait(work, error.code, in_s=error.retry_after_s, intent=intent)
             return ()
         now_ms = int(time.time() * 1000)
         for work in chunk:

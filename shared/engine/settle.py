@@ -8,6 +8,7 @@ from typing import Any
 from shared.connectors.base import Rejected
 from shared.engine.agreed import binding_after
 from shared.engine.context import Context
+from shared.engine.known import IntentRow
 from shared.engine.outcome import Result, Wait
 from shared.engine.work import Work
 from shared.settings import Settings
@@ -99,6 +100,16 @@ class Settler:
         after_s = max(backoff_s if in_s is None else in_s, 0.0)
         result.wait = Wait(why, after_s, work.attempt, _event(work, attempt=work.folded.attempt + counts))
         work.result = result
+
+    def look_again(self, work: Work, intent: IntentRow) -> bool:
+        """In doubt, and nothing found: waits for another look. False: there were enough of them over enough time."""
+        span_s = self._settings.scaled(self._settings.doubt_span_s)
+        looks = self._settings.doubt_looks
+        if intent.looks + 1 >= looks and intent.looked_for_s >= span_s:
+            return False
+        in_s = span_s / (looks - 1)
+        self.wait(work, Code.IN_DOUBT_UNRESOLVED, why="in_doubt", in_s=in_s, intent="looked")
+        return True
 
 
 def _result(work: Work, outcome: OutcomeKind | None) -> Result:

@@ -9,7 +9,6 @@ from shared.engine.known import IntentRow, Known
 from shared.engine.settle import Settler
 from shared.engine.work import Work
 from shared.errors import RecordRejected, RetryableError
-from shared.settings import Settings
 from shared.sync import match
 from shared.sync.match import fold_key
 from shared.sync.model import ActionKind, RecordId
@@ -18,8 +17,7 @@ from shared.sync.reasons import Code
 
 
 class Twins:
-    def __init__(self, settings: Settings, context: Context, known: Known, settler: Settler) -> None:
-        self._settings = settings
+    def __init__(self, context: Context, known: Known, settler: Settler) -> None:
         self._context = context
         self._known = known
         self._settler = settler
@@ -88,9 +86,4 @@ class Twins:
         facts = self._context.facts[work.pair.name, work.side.other]
         if self._refuses_doubles(work) or facts.stamp_field is not None:
             return
-        span_s = self._settings.scaled(self._settings.doubt_span_s)
-        looks = self._settings.doubt_looks
-        if intent.looks + 1 >= looks and intent.looked_for_s >= span_s:
-            return
-        in_s = span_s / (looks - 1)
-        self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, why="in_doubt", in_s=in_s, intent="looked")
+        self._settler.look_again(work, intent)

@@ -33,7 +33,11 @@ def world(
     make_settings: MakeSettings, database_url: str, redis: Redis, redis_url: str, sandbox: Sandbox
 ) -> Iterator[World]:
     settings = make_settings(
-        database_url=database_url, redis_url=redis_url, time_scale=TIME_SCALE, sandbox_url=sandbox.base_url
+        database_url=database_url,
+        redis_url=redis_url,
+        time_scale=TIME_SCALE,
+        sandbox_url=sandbox.base_url,
+        doubt_span_s=20.0,  # two seconds of looks, longer than the vendors' lists lag here
     )
     with opened(settings) as office:
         yield connect(office, sandbox)
