@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,8 +13,11 @@ from fastapi_offline import FastAPIOffline
 from api import webhooks
 from api.ports import open_doors
 from api.routes import health, integrations, runs
+from shared.db.session import REFUSED_BY_POSTGRES
 from shared.errors import BothwaysError, ConfigError, NotFound, OrgHeld, Refused, RetryableError, Unavailable
 from shared.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[BothwaysError], int], ...] = (
     (NotFound, 404),
@@ -53,6 +57,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 async def _known_trouble(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, BothwaysError):
+        return await _mistake(_request, error)
+    if error.code == REFUSED_BY_POSTGRES:  # its words are about our statements: for the log
+        log.error("%s %s: %s", _request.method, _request.url.path, error)
         return await _mistake(_request, error)
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 400)
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None

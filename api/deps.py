@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from api.ports import Doors
 
@@ -21,3 +21,6 @@ def workspace_of(doors: Annotated[Doors, Depends(doors_of)]) -> int:
 
 TheDoors = Annotated[Doors, Depends(doors_of)]
 TheWorkspace = Annotated[int, Depends(workspace_of)]
+MOST_ID = 2**63 - 1
+"""The most that Postgres can hold as one; more is a bad question, not a mistake of ours."""
+Id = Annotated[int, Path(ge=1, le=MOST_ID)]

@@ -15,6 +15,9 @@ from shared.settings import Settings
 from shared.vault import load_vault
 from shared.wake import CeleryWake, make_sender
 
+REDIS_S = 3.0
+"""A sender waits five seconds for its answer; a Redis that does not answer must be told of within them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Doors:
@@ -37,7 +40,7 @@ class Doors:
 def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
     """Opens no socket yet: a server that is away shows at the first call, as Unavailable."""
     database = Database(make_engine(settings, threads=threads))
-    client = make_redis(settings)
+    client = make_redis(settings, timeout_s=REDIS_S)
     bus = Bus(client, settings, worker="door")
     wake = CeleryWake(make_sender(settings))
     connections = ConnectionService(database, load_vault(settings.key_file), settings, client)

@@ -139,15 +139,15 @@ class Entry:
     tries: int
 
 
-def make_redis(settings: Settings) -> redis.Redis:
+def make_redis(settings: Settings, *, timeout_s: float = 5.0) -> redis.Redis:
     """No hidden retries: a repeated XADD would double an event (reliability section 5)."""
     if settings.redis_url is None:
         raise ConfigError("REDIS_URL is not set.", code="NO_REDIS_URL")
     return redis.Redis.from_url(
         settings.redis_url.get_secret_value(),
         decode_responses=True,
-        socket_timeout=5,
-        socket_connect_timeout=3,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=min(timeout_s, 3.0),
         health_check_interval=10,
         retry=Retry(NoBackoff(), 0),
         protocol=2,

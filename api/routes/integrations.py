@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
 
-from api.deps import TheDoors, TheWorkspace
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.deps import MOST_ID, Id, TheDoors, TheWorkspace
 from shared.services.integrations import IntegrationView
 
 router = APIRouter(prefix="/integrations", tags=["integrations"])
+
+
+OrgId = Annotated[int, Field(ge=1, le=MOST_ID)]
 
 
 class NewIntegration(BaseModel):
@@ -17,8 +22,8 @@ class NewIntegration(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: str
-    left_org_id: int
-    right_org_id: int
+    left_org_id: OrgId
+    right_org_id: OrgId
     name: str | None = None
 
 
@@ -38,15 +43,15 @@ def create_integration(doors: TheDoors, workspace: TheWorkspace, new: NewIntegra
 
 
 @router.get("/{integration_id}")
-def get_integration(doors: TheDoors, workspace: TheWorkspace, integration_id: int) -> IntegrationView:
+def get_integration(doors: TheDoors, workspace: TheWorkspace, integration_id: Id) -> IntegrationView:
     return doors.integrations.get(workspace, integration_id)
 
 
 @router.post("/{integration_id}/fetch", status_code=202, summary="Bind what is the same; write nothing")
-def fetch(doors: TheDoors, workspace: TheWorkspace, integration_id: int) -> Started:
+def fetch(doors: TheDoors, workspace: TheWorkspace, integration_id: Id) -> Started:
     return Started(sync_id=doors.runs.fetch(workspace, integration_id))
 
 
 @router.post("/{integration_id}/sync", status_code=202, summary="Sync Now")
-def sync_now(doors: TheDoors, workspace: TheWorkspace, integration_id: int) -> Started:
+def sync_now(doors: TheDoors, workspace: TheWorkspace, integration_id: Id) -> Started:
     return Started(sync_id=doors.runs.sync_now(workspace, integration_id))

@@ -7,24 +7,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from api.deps import TheDoors, TheWorkspace
+from api.deps import MOST_ID, Id, TheDoors, TheWorkspace
 from shared.services.runs import RunView
 from shared.sync.model import OutcomeKind
 
 router = APIRouter(prefix="/runs", tags=["syncs"])
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Filter = Annotated[int | None, Query(ge=1, le=MOST_ID)]
 
 
 @router.get("", summary="Sync Overview")
 def list_runs(
-    doors: TheDoors, workspace: TheWorkspace, integration_id: int | None = None, limit: Limit = 50
+    doors: TheDoors, workspace: TheWorkspace, integration_id: Filter = None, limit: Limit = 50
 ) -> list[dict[str, Any]]:
     return [dict(row) for row in doors.runs.recent(workspace, integration_id, limit)]
 
 
 @router.get("/{sync_id}", summary="One sync with its counts and progress")
-def get_run(doors: TheDoors, workspace: TheWorkspace, sync_id: int) -> RunView:
+def get_run(doors: TheDoors, workspace: TheWorkspace, sync_id: Id) -> RunView:
     return doors.runs.get(workspace, sync_id)
 
 
@@ -32,16 +33,16 @@ def get_run(doors: TheDoors, workspace: TheWorkspace, sync_id: int) -> RunView:
 def list_outcomes(
     doors: TheDoors,
     workspace: TheWorkspace,
-    sync_id: int,
+    sync_id: Id,
     outcome: OutcomeKind | None = None,
-    after_id: Annotated[int, Query(ge=0)] = 0,
+    after_id: Annotated[int, Query(ge=0, le=MOST_ID)] = 0,
     limit: Limit = 200,
 ) -> list[dict[str, Any]]:
     return doors.runs.outcomes(workspace, sync_id, outcome=outcome, after_id=after_id, limit=limit)
 
 
 @router.get("/{sync_id}/failures.csv", summary="Failed records with their reasons", response_class=Response)
-def failures_csv(doors: TheDoors, workspace: TheWorkspace, sync_id: int) -> Response:
+def failures_csv(doors: TheDoors, workspace: TheWorkspace, sync_id: Id) -> Response:
     return Response(
         doors.runs.failures_csv(workspace, sync_id),
         media_type="text/csv; charset=utf-8",

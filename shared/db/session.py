@@ -24,6 +24,9 @@ _SESSION_SETTINGS = (
     "SET synchronous_commit = on; SET timezone = 'UTC'"
 )
 
+REFUSED_BY_POSTGRES = "DATABASE"
+"""Code of the error that a refused statement becomes."""
+
 
 def make_engine(settings: Settings, *, threads: int = 8) -> Engine:
     """A pool of `threads + 2`. Raises ConfigError where DATABASE_URL is unset; opens nothing yet."""
@@ -64,7 +67,7 @@ def _without_values(error: DBAPIError) -> BothwaysError:
     where = [getattr(diagnostics, name, None) for name in ("table_name", "column_name", "constraint_name")]
     about = " ".join(str(part) for part in where if part)
     statement = " ".join((error.statement or "").split())[:80]
-    return BothwaysError(f"Postgres refused a statement: {state} {about} in: {statement}", code="DATABASE")
+    return BothwaysError(f"Postgres refused a statement: {state} {about} in: {statement}", code=REFUSED_BY_POSTGRES)
 
 
 class Database:
