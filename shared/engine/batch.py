@@ -17,7 +17,7 @@ from shared.engine.pusher import Pusher
 from shared.engine.reader import Reader
 from shared.engine.settle import Settler
 from shared.engine.twins import Twins
-from shared.engine.work import Work, still_open
+from shared.engine.work import Work, chunks, still_open
 from shared.errors import RetryableError
 from shared.lease import Lease
 from shared.sync.events import Folded
@@ -71,16 +71,13 @@ class Batch:
             self._reader.lock_bound(works)
             self._reader.read_sources(still_open(works))
             self._reader.lock_unbound(works)
-            self._plan_bound([work for work in still_open(works) if work.binding is not None])
-            self._plan_unbound([work for work in still_open(works) if work.binding is None])
-            self._pusher.push(still_open(works))
+            self._process_bound([work for work in still_open(works) if work.binding is not None])
+            self._process_unbound([work for work in still_open(works) if work.binding is None])
         except RetryableError as error:
             for work in works:
                 self._settler.wait(work, error.code, in_s=error.retry_after_s)
-        for work in still_open(works):
-            self._settler.done(work, work.action or Action(ActionKind.FAIL, reason=Code.INTERNAL))
 
-    def _plan_bound(self, works: Sequence[Work]) -> None:
+    def _process_bound(self, works: Sequence[Work]) -> None:
         """First with the twin as it is known: an echo, or a change of nothing mapped, costs no second read."""
         need: list[Work] = []
         for work in works:
@@ -89,10 +86,36 @@ class Batch:
             work.twin_id = work.binding.id(work.side.other)
             if not self._quiet(work, work.binding):
                 need.append(work)
-        self._reader.fetch_twins(need)
-        for work in still_open(need):
+        self._merge(need)
+
+    def _process_unbound(self, works: Sequence[Work]) -> None:
+        self._twins.find(works)
+        self._merge([work for work in still_open(works) if work.twin_id is not None])
+        alone = [work for work in still_open(works) if work.twin_id is None]
+        for work in alone:
             self._decide(work)
-        self._freshen([work for work in still_open(need) if work.listed])
+        self._push(alone)
+
+    def _merge(self, works: Sequence[Work]) -> None:
+        """Reads just before it writes, a vendor's batch at a time: an update carries fields that the vendor demands, or
+        whole groups, as they were read, and would undo what somebody wrote to them in between."""
+        if not works:
+            return
+        width = self._context.facts[works[0].pair.name, works[0].side.other].update_batch
+        for chunk in chunks(works, width):
+            self._reader.fetch_twins(chunk)
+            for work in still_open(chunk):
+                if work.twin is None and work.binding is None:  # found by search, gone by now
+                    self._settler.wait(work, Code.VENDOR_UNAVAILABLE, in_s=self._settler.soon_s)
+                else:
+                    self._decide(work)
+            self._freshen(still_open(chunk))
+            self._push(chunk)
+
+    def _push(self, works: Sequence[Work]) -> None:
+        self._pusher.push(still_open(works))
+        for work in still_open(works):
+            self._settler.done(work, work.action or Action(ActionKind.FAIL, reason=Code.INTERNAL))
 
     def _quiet(self, work: Work, binding: BindingRow) -> bool:
         """Ends the record where nothing would be written, without reading the twin."""
@@ -109,22 +132,11 @@ class Batch:
         return True
 
     def _freshen(self, works: Sequence[Work]) -> None:
-        """A source known from a list alone is read where it is written (P5), or where its time decides (DU-6)."""
+        """A source is read once more where it is written (P5), or where its time decides and a list hid it (DU-6)."""
         touched = [work for work in works if work.action and (work.action.writes.get(work.side) or _time_decides(work))]
         self._reader.fetch_sources(touched)
         for work in still_open(touched):
             self._decide(work)
-
-    def _plan_unbound(self, works: Sequence[Work]) -> None:
-        self._twins.find(works)
-        matched = [work for work in still_open(works) if work.twin_id is not None]
-        self._reader.fetch_twins(matched)
-        for work in still_open(works):
-            if work.twin_id is not None and work.twin is None:  # found by search, gone by now
-                self._settler.wait(work, Code.VENDOR_UNAVAILABLE, in_s=self._settler.soon_s)
-            else:
-                self._decide(work)
-        self._freshen([work for work in still_open(matched) if work.listed])
 
     def _plan(self, work: Work, twin: Record | None) -> Action:
         left, right = work.sides(twin)

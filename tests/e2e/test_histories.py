@@ -8,6 +8,7 @@ at. The seed of a history decides everything that people do; it is in the messag
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -37,6 +38,9 @@ class Thing:
     ids: dict[str, str] = field(default_factory=dict)
     edits: dict[str, dict[str, object]] = field(default_factory=dict)
     """Of this round: field -> side -> last value set there."""
+    last_name: str = ""
+    when: list[tuple[str, str, float, float]] = field(default_factory=list)
+    """Of this round: (field, side, began, ended) of each edit."""
     young: bool = False
     """Made on both sides in this round: what is set before the two are matched clashes with the other's first value."""
 
@@ -94,6 +98,7 @@ class History:
         if "name" in thing.edits or thing.young:
             return
         side = self.chance.choice((FSM, BOOKS))
+        thing.last_name = thing.name
         thing.name = self.fresh("Renamed")
         self.put(thing, side, "name", thing.name)
 
@@ -111,12 +116,14 @@ class History:
 
     def put(self, thing: Thing, side: str, name: str, value: object) -> None:
         person = self.world.people[side]
+        began = time.time() * 1000
         if thing.kind == "company":
             module = "Companies" if side == FSM else "contacts"
             person.put(module, thing.ids[side], company_fields(side, name, value))
         else:
             module = "Service_And_Parts" if side == FSM else "items"
             person.put(module, thing.ids[side], item_fields(side, name, value))
+        thing.when.append((name, side, began, time.time() * 1000))
         thing.edits.setdefault(name, {})[side] = value or None
 
     # What must be true
@@ -125,19 +132,23 @@ class History:
         companies, items = self.world.companies(), self.world.items()
         for thing in self.things:
             left, right = companies if thing.kind == "company" else items
+            raced = {one[0] for one in thing.when if self.world.raced(one[1], thing.ids.get(one[1], ""), *one[2:])}
+            if "name" in raced and thing.name.casefold() not in left:
+                thing.name = thing.last_name
             key = thing.name.casefold()
             found = {FSM: left.get(key, []), BOOKS: right.get(key, [])}
             where = f"history {self.seed}, {thing.kind} {thing.name!r}"
             for side, rows in found.items():
-                assert len(rows) == 1, f"{where}: {len(rows)} in {side}"
+                assert len(rows) == 1, f"{where}: {len(rows)} in {side}\n{self.world.story(thing.ids.values())}"
             story = self.world.story
             assert found[FSM][0] == found[BOOKS][0], f"{where}: the sides differ\n{story(thing.ids.values())}"
             for name, sides in thing.edits.items():
-                if len(sides) == 1 and name != "name" and not thing.young:
+                if len(sides) == 1 and name != "name" and not thing.young and name not in raced:
                     value = next(iter(sides.values()))
                     lost = f"{where}: lost {name} = {value!r} set in {sides.keys()}"
                     assert found[FSM][0][name] == value, f"{lost}\n{story(thing.ids.values())}"
             thing.edits.clear()
+            thing.when.clear()
             thing.young = False
 
     def learn(self) -> None:

@@ -107,6 +107,22 @@ class World:
         found: list[Json] = self.control("GET", vendor, "calls")["calls"]
         return found
 
+    def raced(self, vendor: str, record_id: str, began: float, ended: float) -> bool:
+        """Whether a person's call (epoch ms) fell between the product's read of a record and its write.
+
+        Books' updates must carry name and rate, both vendors take addresses whole, and neither has a conditional
+        write: what is written in those milliseconds is a clash that no caller can see.
+        """
+        read_at: float | None = None
+        for call in sorted(self.ours(vendor), key=lambda call: float(call["at"])):
+            if call["record"] != record_id:
+                continue
+            if call["method"] == "GET":
+                read_at = call["at"]
+            elif call["write"] and read_at is not None and read_at <= ended and began <= call["at"] + call["ms"]:
+                return True
+        return False
+
     def forget_calls(self) -> None:
         for vendor in (FSM, BOOKS):
             self.control("DELETE", vendor, "calls")
