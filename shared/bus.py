@@ -173,6 +173,8 @@ def redis_errors() -> Iterator[None]:
     except ResponseError as error:
         if str(error).startswith(("MISCONF", "NOREPLICAS", "BUSY ", "LOADING")):
             raise Unavailable("Redis refuses writes; look at its log.") from error
+        if str(error).startswith("NOGROUP"):  # the next wake-up makes the group again
+            raise Unavailable("Redis lost its data.") from error
         raise
 
 

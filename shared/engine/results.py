@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.bus import Lane
+from shared.bus import RESULTS, Lane
 from shared.engine.context import Ports
 from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
 from shared.errors import BothwaysError, LeaseLost, Unavailable
@@ -37,6 +37,7 @@ def record_results(ports: Ports) -> int:
     Raises Unavailable where Postgres or Redis is away: nothing is lost, the sweep calls again.
     """
     saved = 0
+    ports.bus.ensure_group(RESULTS)  # gone with the data where Redis was flushed
     # Before the first look: a batch that comes while we commit wakes again, it may find nothing left to do.
     ports.bus.clear_results_woken()
     todo = ports.bus.retry_results(_READ_COUNT)
