@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -197,25 +198,35 @@ def _record_key(integration_id: int, event: ChangeEvent | Folded) -> str:
 # One batch
 
 
+class _RunEnded(Exception):
+    """The run ended between the look and the lock: its lease must not come to life again."""
+
+
 def open_lease(ports: Ports, context: Context, batch_id: str, lane: Lane) -> tuple[Lease, int] | Held:
     """Joins the run that holds the orgs, else takes them for webhook work; the batch is on record before it begins."""
-    webhook = webhook_holder(context.id, context.workspace_id)
-    with ports.db.transaction() as session:
-        holder = ports.leases.holder_for_events(session, context.org_ids, webhook)
-        if holder.run_id is not None and not _writes(session, holder.run_id):
-            return _fetching(session, holder.run_id)
-        if holder.run_id is None and (context.state != "enabled" or not context.fetched):
-            return _fetching(session, 0)
-        lease = ports.leases.take(session, context.org_ids, holder, joining=True)
-        if isinstance(lease, Held):
-            return lease
-        if lease.holder.run_id is not None and not _active(session, lease.holder.run_id):
-            # It ended between the look and the lock: its lease must not come to life again.
-            session.rollback()
-            return _fetching(session, lease.holder.run_id)
-        run_id = lease.holder.run_id or _webhook_run(session, context)
-        _record_batch(ports, session, context, lease, batch_id, lane)
-        return lease, run_id
+    try:
+        with ports.db.transaction() as session:
+            return _open_lease(ports, session, context, batch_id, lane)
+    except _RunEnded:
+        return Held("run:0", datetime.now(UTC))
+
+
+def _open_lease(
+    ports: Ports, session: Session, context: Context, batch_id: str, lane: Lane
+) -> tuple[Lease, int] | Held:
+    holder = ports.leases.holder_for_events(session, context.org_ids, webhook_holder(context.id, context.workspace_id))
+    if holder.run_id is not None and not _writes(session, holder.run_id):
+        return Held(holder.name, datetime.now(UTC))  # Fetch: it must not be joined, for it writes nothing
+    if holder.run_id is None and (context.state != "enabled" or not context.fetched):
+        return Held(holder.name, datetime.now(UTC))  # events are kept until it may work
+    lease = ports.leases.take(session, context.org_ids, holder, joining=True)
+    if isinstance(lease, Held):
+        return lease
+    if lease.holder.run_id is not None and not _active(session, lease.holder.run_id):
+        raise _RunEnded
+    run_id = lease.holder.run_id or _webhook_run(session, context)
+    _record_batch(ports, session, context, lease, batch_id, lane)
+    return lease, run_id
 
 
 def _writes(session: Session, run_id: int) -> bool:
@@ -226,11 +237,6 @@ def _active(session: Session, run_id: int) -> bool:
     return bool(
         session.execute(text("SELECT 1 FROM run WHERE id = :run AND ended_at IS NULL"), {"run": run_id}).first()
     )
-
-
-def _fetching(session: Session, run_id: int) -> Held:
-    now = session.execute(text("SELECT clock_timestamp()")).scalar_one()
-    return Held(f"run:{run_id}", now)
 
 
 def _webhook_run(session: Session, context: Context) -> int:
