@@ -93,7 +93,7 @@ _LOCK = text(
     """
 )
 _MAKE_ROW = text(
-    "INSERT INTO org_lease (org_id, workspace_id, fence) SELECT id, workspace_id, 0 FROM orgs WHERE id = ANY(:orgs) "
+    "INSERT INTO org_lease (org_id, workspace_id, fence) SELECT id, workspace_id, 0 FROM org WHERE id = ANY(:orgs) "
     "ORDER BY id ON CONFLICT (org_id) DO NOTHING"
 )
 _END_LOG = text(

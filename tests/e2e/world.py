@@ -358,7 +358,7 @@ def _connected(stack: Stack, http: httpx.Client) -> World:
             setup = doors.connections.webhook_setup(getattr(done, "connection_id"))  # noqa: B009
             hooks[vendor] = _hook(stack, vendor, setup.path, setup.secret.get_secret_value())
         with doors.db.transaction() as session:
-            session.execute(text("""UPDATE orgs SET settings = '{"limits": {"per_minute": false}}'"""))
+            session.execute(text("""UPDATE org SET settings = '{"limits": {"per_minute": false}}'"""))
         integration = doors.integrations.create(workspace, "fsm_books", orgs[FSM], orgs[BOOKS])
     finally:
         doors.close()

@@ -183,7 +183,7 @@ def world(database: Database) -> World:
         for vendor in ("zoho_fsm", "zoho_books"):
             session.execute(
                 text(
-                    "INSERT INTO orgs (workspace_id, vendor, external_id, name, data_centre, settings) "
+                    "INSERT INTO org (workspace_id, vendor, external_id, name, data_centre, settings) "
                     "VALUES (:w, :vendor, 'x', :name, 'us', '{}')"
                 ),
                 {"w": workspace, "vendor": vendor, "name": f"Org \x1b[31m of {vendor}"},

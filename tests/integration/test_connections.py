@@ -32,7 +32,7 @@ from tests.contract.support import Sandbox, sandbox_process
 pytestmark = pytest.mark.rule("SU-1", "P11")
 
 REDIRECT = "http://127.0.0.1:9/callback"
-TABLES = ("pending_sign_ins", "connections", "orgs", "workspaces")
+TABLES = ("pending_sign_in", "connection", "org", "workspace")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_a_state_is_good_once_and_for_ten_minutes(
         service.finish(**brought)
     late = begun(service, sandbox, workspace, "zoho_books")
     with database.transaction() as session:
-        session.execute(text("UPDATE pending_sign_ins SET expires_at = clock_timestamp()"))
+        session.execute(text("UPDATE pending_sign_in SET expires_at = clock_timestamp()"))
     with pytest.raises(Refused):
         service.finish(**late)
 
@@ -365,7 +365,7 @@ class Shop:
     def age_claim(self, seconds: float) -> None:
         with self.database.transaction() as session:
             session.execute(
-                text("UPDATE connections SET refresh_started_at = clock_timestamp() - make_interval(secs => :s)"),
+                text("UPDATE connection SET refresh_started_at = clock_timestamp() - make_interval(secs => :s)"),
                 {"s": seconds},
             )
 
@@ -570,6 +570,6 @@ def test_one_claim_at_a_time_and_the_one_that_took_over_has_the_say(shop: Shop) 
 def test_a_row_that_another_holds_is_left_alone(shop: Shop) -> None:
     """SKIP LOCKED: nobody waits in the database."""
     with shop.database.transaction() as session:
-        session.execute(text("SELECT 1 FROM connections FOR UPDATE"))
+        session.execute(text("SELECT 1 FROM connection FOR UPDATE"))
         assert shop.store().claim(1) is None
     assert shop.store().claim(1) is not None

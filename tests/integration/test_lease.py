@@ -33,7 +33,7 @@ class Table:
     def org(self, name: str) -> int:
         return int(
             self.office.value(
-                "INSERT INTO orgs (workspace_id, vendor, external_id, name, data_centre) "
+                "INSERT INTO org (workspace_id, vendor, external_id, name, data_centre) "
                 "VALUES (:w, 'v', :name, :name, 'us') RETURNING id",
                 w=self.workspace,
                 name=name,
@@ -297,13 +297,13 @@ def test_results_make_a_take_over_wait(table: Table, pair: tuple[int, int]) -> N
     lease = table.taken(table.run(1), *pair)
     with ThreadPoolExecutor(1) as pool:
         with _checking(table, lease) as results:
-            results.execute(text("UPDATE orgs SET name = 'still ours' WHERE id = :o"), {"o": pair[0]})
+            results.execute(text("UPDATE org SET name = 'still ours' WHERE id = :o"), {"o": pair[0]})
             table.older(3600, *pair)
             taking = pool.submit(table.take, table.run(2), *pair)
             await_that(lambda: _waiting(table), "the taker waits")
             assert not taking.done()
         assert isinstance(taking.result(), Lease)
-    assert table.office.value("SELECT name FROM orgs WHERE id = :o", o=pair[0]) == "still ours"
+    assert table.office.value("SELECT name FROM org WHERE id = :o", o=pair[0]) == "still ours"
 
 
 # Webhook work gives way.

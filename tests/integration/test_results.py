@@ -44,7 +44,7 @@ class Desk:
         for name in ("a", "b"):
             self.orgs.append(
                 self.office.value(
-                    "INSERT INTO orgs (workspace_id, vendor, external_id, name, data_centre) "
+                    "INSERT INTO org (workspace_id, vendor, external_id, name, data_centre) "
                     "VALUES (:w, 'v', :n, :n, 'us') RETURNING id",
                     w=self.workspace,
                     n=name,
@@ -440,11 +440,11 @@ def test_one_refused_result_fails_alone_and_tells_no_value(desk: Desk, caplog: p
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO workspaces (id, name) OVERRIDING SYSTEM VALUE VALUES (1, :secret)",  # a unique key
-        "INSERT INTO orgs (workspace_id, vendor, external_id, name) VALUES (1, 'v', 'x', :secret)",  # NOT NULL
+        "INSERT INTO workspace (id, name) OVERRIDING SYSTEM VALUE VALUES (1, :secret)",  # a unique key
+        "INSERT INTO org (workspace_id, vendor, external_id, name) VALUES (1, 'v', 'x', :secret)",  # NOT NULL
         "INSERT INTO binding (base) VALUES (CAST(:secret AS jsonb))",  # not JSON
         "SELECT CAST(:secret AS integer)",
-        "INSERT INTO workspaces (nothing) VALUES (:secret)",
+        "INSERT INTO workspace (nothing) VALUES (:secret)",
     ],
 )
 def test_an_error_of_postgres_holds_no_value(desk: Desk, statement: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -212,14 +212,14 @@ def test_a_run_that_fails_moves_no_watermark_and_the_next_brings_everything(worl
     mine, twin = synced(world)
     marks = world.office.sql("SELECT * FROM watermark ORDER BY pair, side")
     world.sandbox.edit(BOOKS, "contacts", twin, website="www.missed.test")
-    world.office.sql("UPDATE connections SET status = 'broken', broken_reason = 'test' WHERE vendor = 'zoho_fsm'")
+    world.office.sql("UPDATE connection SET status = 'broken', broken_reason = 'test' WHERE vendor = 'zoho_fsm'")
     run_id = world.runs.sync_now(world.workspace, world.integration)
     world.office.crew.until(lambda: world.runs.get(world.workspace, run_id).ended, "it ends")
     failed = world.runs.get(world.workspace, run_id)
     assert (failed.state, failed.error_code) == ("failed", "CONNECTION_BROKEN")
     assert world.office.sql("SELECT * FROM watermark ORDER BY pair, side") == marks
     assert world.office.sql("SELECT holder FROM org_lease WHERE holder IS NOT NULL") == []
-    world.office.sql("UPDATE connections SET status = 'live', broken_reason = NULL")
+    world.office.sql("UPDATE connection SET status = 'live', broken_reason = NULL")
     world.sync()
     assert world.fsm(mine)["Website"] == "www.missed.test"
 
@@ -422,7 +422,7 @@ def test_a_run_waits_for_an_org_that_is_held_and_says_for_whom(world: World) -> 
 def test_runs_of_others_are_not_found(world: World) -> None:
     world.fetch()
     run_id = world.runs.recent(world.workspace)[0]["id"]
-    other = world.office.value("INSERT INTO workspaces (name) VALUES ('other') RETURNING id")
+    other = world.office.value("INSERT INTO workspace (name) VALUES ('other') RETURNING id")
     assert world.runs.recent(other) == []
     with pytest.raises(NotFound):
         world.runs.get(other, run_id)

@@ -280,7 +280,7 @@ def connect(office: Office, sandbox: Sandbox) -> World:
     workspace = default_workspace(office.db)
     orgs = {vendor: _signed_in(office, sandbox, workspace, vendor) for vendor in (FSM, BOOKS)}
     # A minute's allowance would end many tests in a wait.
-    office.sql("""UPDATE orgs SET settings = '{"limits": {"per_minute": false}}'""")
+    office.sql("""UPDATE org SET settings = '{"limits": {"per_minute": false}}'""")
     integration = IntegrationService(office.db, office.settings).create(
         workspace, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id
     )

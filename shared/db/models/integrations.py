@@ -26,11 +26,11 @@ class Integration(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     kind: Mapped[str]
     name: Mapped[str]
-    left_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"))
-    right_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"), index=True)
+    left_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
+    right_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"), index=True)
     state: Mapped[str] = mapped_column(server_default=text("'draft'"))
     sync_type: Mapped[str] = mapped_column(server_default=text("'I'"))
     policy: Mapped[str] = mapped_column(server_default=text("'overwrite'"))
@@ -51,7 +51,7 @@ class Watermark(Base):
     integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"), primary_key=True)
     pair: Mapped[str] = mapped_column(primary_key=True)
     side: Mapped[str] = mapped_column(primary_key=True)
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     read_from: Mapped[datetime]
     run_id: Mapped[int] = mapped_column(BigInteger)
 
@@ -62,8 +62,8 @@ class OrgLease(Base):
     __tablename__ = "org_lease"
     __table_args__ = (CheckConstraint("kind IN ('run', 'webhook', 'import')", name="kind"),)
 
-    org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id", ondelete="CASCADE"), primary_key=True)
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    org_id: Mapped[int] = mapped_column(ForeignKey("org.id", ondelete="CASCADE"), primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     holder: Mapped[str | None]
     kind: Mapped[str | None]
     integration_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -79,9 +79,9 @@ class LeaseLog(Base):
 
     __tablename__ = "lease_log"
 
-    org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id", ondelete="CASCADE"), primary_key=True)
+    org_id: Mapped[int] = mapped_column(ForeignKey("org.id", ondelete="CASCADE"), primary_key=True)
     fence: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     holder: Mapped[str]
     kind: Mapped[str]
     taken_at: Mapped[datetime]
@@ -94,7 +94,7 @@ class OpenBatch(Base):
     __tablename__ = "open_batch"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
     fence: Mapped[int] = mapped_column(BigInteger, index=True)
     lane: Mapped[str]

@@ -14,7 +14,7 @@ from shared.db.base import Base, identity_key
 class Workspace(Base):
     """What everything belongs to (PE-6): one is made at first start, a consultancy has one per client."""
 
-    __tablename__ = "workspaces"
+    __tablename__ = "workspace"
 
     id: Mapped[int] = identity_key()
     name: Mapped[str]
@@ -24,7 +24,7 @@ class Workspace(Base):
 class Org(Base):
     """One tenant of a vendor. `settings` are the connector's: capabilities, limits (see each vendor's settings.py)."""
 
-    __tablename__ = "orgs"
+    __tablename__ = "org"
     __table_args__ = (
         UniqueConstraint("workspace_id", "vendor", "external_id"),
         # For composite foreign keys that carry the workspace and the vendor (reliability section 7, tenants).
@@ -32,7 +32,7 @@ class Org(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     vendor: Mapped[str]
     external_id: Mapped[str]
     name: Mapped[str]
@@ -48,9 +48,9 @@ class Connection(Base):
     A webhook is found by the hash of its path token; the token itself is sealed, to be shown in set-up.
     """
 
-    __tablename__ = "connections"
+    __tablename__ = "connection"
     __table_args__ = (
-        ForeignKeyConstraint(["org_id", "workspace_id", "vendor"], ["orgs.id", "orgs.workspace_id", "orgs.vendor"]),
+        ForeignKeyConstraint(["org_id", "workspace_id", "vendor"], ["org.id", "org.workspace_id", "org.vendor"]),
         UniqueConstraint("org_id"),
         UniqueConstraint("webhook_path_hash"),
         CheckConstraint("status IN ('live', 'broken')", name="status"),
@@ -60,7 +60,7 @@ class Connection(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     org_id: Mapped[int]
     vendor: Mapped[str]
     data_centre: Mapped[str]
@@ -94,12 +94,12 @@ class PendingSignIn(Base):
     choose one; `connection_id` where an existing connection is connected again.
     """
 
-    __tablename__ = "pending_sign_ins"
+    __tablename__ = "pending_sign_in"
     __table_args__ = (UniqueConstraint("state_hash"), Index(None, "expires_at"))
 
     id: Mapped[int] = identity_key()
     state_hash: Mapped[str]
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     vendor: Mapped[str]
     data_centre: Mapped[str]
     client_id: Mapped[str]
@@ -107,7 +107,7 @@ class PendingSignIn(Base):
     redirect_uri: Mapped[str]
     org_external_id: Mapped[str | None]
     org_name: Mapped[str | None]
-    connection_id: Mapped[int | None] = mapped_column(ForeignKey("connections.id"))
+    connection_id: Mapped[int | None] = mapped_column(ForeignKey("connection.id"))
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     sealed_grant: Mapped[str | None]

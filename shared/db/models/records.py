@@ -28,9 +28,9 @@ class Binding(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
-    left_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"))
-    right_org_id: Mapped[int] = mapped_column(ForeignKey("orgs.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
+    left_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
+    right_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
     pair: Mapped[str]
     left_id: Mapped[str]
     right_id: Mapped[str]
@@ -64,7 +64,7 @@ class Intent(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
     pair: Mapped[str]
     side: Mapped[str]
@@ -94,7 +94,7 @@ class Due(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
     pair: Mapped[str]
     side: Mapped[str]

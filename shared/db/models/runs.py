@@ -34,7 +34,7 @@ class Run(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
     kind: Mapped[str]
     trigger: Mapped[str]
@@ -63,7 +63,7 @@ class RunCount(Base):
     pair: Mapped[str] = mapped_column(primary_key=True)
     outcome: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str] = mapped_column(primary_key=True, server_default=text("''"))
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     records: Mapped[int] = mapped_column(server_default=text("0"))
     conflicts: Mapped[int] = mapped_column(server_default=text("0"))
     listed: Mapped[int] = mapped_column(server_default=text("0"))
@@ -78,7 +78,7 @@ class Listing(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
     pair: Mapped[str] = mapped_column(primary_key=True)
     side: Mapped[str] = mapped_column(primary_key=True)
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     since: Mapped[datetime | None]
     cursor: Mapped[str | None]
     done: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -107,7 +107,7 @@ class Staged(Base):
     pair: Mapped[str] = mapped_column(primary_key=True)
     side: Mapped[str] = mapped_column(primary_key=True)
     record_id: Mapped[str] = mapped_column(primary_key=True)
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     fields: Mapped[dict[str, Any]]
     complete: Mapped[bool]
     inactive: Mapped[bool]

@@ -200,7 +200,7 @@ def mark_broken(session: Session, connection_id: int, *, version: int, reason: s
 
 def save_sign_in(session: Session, row: PendingSignIn) -> None:
     """Old ones go by the way: nothing else needs them."""
-    session.execute(text("DELETE FROM pending_sign_ins WHERE expires_at < clock_timestamp() - interval '1 hour'"))
+    session.execute(text("DELETE FROM pending_sign_in WHERE expires_at < clock_timestamp() - interval '1 hour'"))
     session.add(row)
     session.flush()
 
@@ -228,7 +228,7 @@ def waiting_choice(session: Session, state_hash: str) -> PendingSignIn | None:
 
 
 def end_sign_in(session: Session, sign_in_id: int) -> None:
-    session.execute(text("DELETE FROM pending_sign_ins WHERE id = :id"), {"id": sign_in_id})
+    session.execute(text("DELETE FROM pending_sign_in WHERE id = :id"), {"id": sign_in_id})
 
 
 def sign_in_expiry(session: Session, seconds: float) -> datetime:

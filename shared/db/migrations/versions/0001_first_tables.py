@@ -93,16 +93,16 @@ def upgrade() -> None:
     op.create_index("ix_outcome_record", "outcome", ["integration_id", "pair", "record_id"], unique=False)
     op.create_index("ix_outcome_run", "outcome", ["run_id", "outcome"], unique=False)
     op.create_table(
-        "workspaces",
+        "workspace",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_workspaces")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_workspace")),
     )
     op.create_table(
-        "orgs",
+        "org",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("workspace_id", sa.BigInteger(), nullable=False),
         sa.Column("vendor", sa.String(), nullable=False),
@@ -115,11 +115,11 @@ def upgrade() -> None:
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_orgs_workspace_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_orgs")),
-        sa.UniqueConstraint("id", "workspace_id", "vendor", name=op.f("uq_orgs_id_workspace_id_vendor")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_org_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_org")),
+        sa.UniqueConstraint("id", "workspace_id", "vendor", name=op.f("uq_org_id_workspace_id_vendor")),
         sa.UniqueConstraint(
-            "workspace_id", "vendor", "external_id", name=op.f("uq_orgs_workspace_id_vendor_external_id")
+            "workspace_id", "vendor", "external_id", name=op.f("uq_org_workspace_id_vendor_external_id")
         ),
     )
     op.create_table(
@@ -152,9 +152,9 @@ def upgrade() -> None:
             "updated_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.CheckConstraint("state IN ('live', 'left_deleted', 'right_deleted')", name=op.f("ck_binding_state")),
-        sa.ForeignKeyConstraint(["left_org_id"], ["orgs.id"], name=op.f("fk_binding_left_org_id")),
-        sa.ForeignKeyConstraint(["right_org_id"], ["orgs.id"], name=op.f("fk_binding_right_org_id")),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_binding_workspace_id")),
+        sa.ForeignKeyConstraint(["left_org_id"], ["org.id"], name=op.f("fk_binding_left_org_id")),
+        sa.ForeignKeyConstraint(["right_org_id"], ["org.id"], name=op.f("fk_binding_right_org_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_binding_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_binding")),
         sa.UniqueConstraint(
             "left_org_id",
@@ -172,7 +172,7 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
-        "connections",
+        "connection",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("workspace_id", sa.BigInteger(), nullable=False),
         sa.Column("org_id", sa.Integer(), nullable=False),
@@ -211,21 +211,21 @@ def upgrade() -> None:
             "updated_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.CheckConstraint(
-            "(status = 'broken') = (broken_reason IS NOT NULL)", name=op.f("ck_connections_broken_reason")
+            "(status = 'broken') = (broken_reason IS NOT NULL)", name=op.f("ck_connection_broken_reason")
         ),
-        sa.CheckConstraint("status IN ('live', 'broken')", name=op.f("ck_connections_status")),
-        sa.CheckConstraint("version >= 1", name=op.f("ck_connections_version")),
+        sa.CheckConstraint("status IN ('live', 'broken')", name=op.f("ck_connection_status")),
+        sa.CheckConstraint("version >= 1", name=op.f("ck_connection_version")),
         sa.ForeignKeyConstraint(
             ["org_id", "workspace_id", "vendor"],
-            ["orgs.id", "orgs.workspace_id", "orgs.vendor"],
-            name=op.f("fk_connections_org_id_workspace_id_vendor"),
+            ["org.id", "org.workspace_id", "org.vendor"],
+            name=op.f("fk_connection_org_id_workspace_id_vendor"),
         ),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_connections_workspace_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_connections")),
-        sa.UniqueConstraint("org_id", name=op.f("uq_connections_org_id")),
-        sa.UniqueConstraint("webhook_path_hash", name=op.f("uq_connections_webhook_path_hash")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_connection_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_connection")),
+        sa.UniqueConstraint("org_id", name=op.f("uq_connection_org_id")),
+        sa.UniqueConstraint("webhook_path_hash", name=op.f("uq_connection_webhook_path_hash")),
     )
-    op.create_index(op.f("ix_connections_workspace_id"), "connections", ["workspace_id"], unique=False)
+    op.create_index(op.f("ix_connection_workspace_id"), "connection", ["workspace_id"], unique=False)
     op.create_table(
         "integration",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -249,9 +249,9 @@ def upgrade() -> None:
         sa.CheckConstraint("policy IN ('overwrite', 'clone', 'skip')", name=op.f("ck_integration_policy")),
         sa.CheckConstraint("state IN ('draft', 'enabled', 'paused', 'disabled')", name=op.f("ck_integration_state")),
         sa.CheckConstraint("left_org_id <> right_org_id", name=op.f("ck_integration_two_orgs")),
-        sa.ForeignKeyConstraint(["left_org_id"], ["orgs.id"], name=op.f("fk_integration_left_org_id")),
-        sa.ForeignKeyConstraint(["right_org_id"], ["orgs.id"], name=op.f("fk_integration_right_org_id")),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_integration_workspace_id")),
+        sa.ForeignKeyConstraint(["left_org_id"], ["org.id"], name=op.f("fk_integration_left_org_id")),
+        sa.ForeignKeyConstraint(["right_org_id"], ["org.id"], name=op.f("fk_integration_right_org_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_integration_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_integration")),
         sa.UniqueConstraint(
             "workspace_id",
@@ -272,8 +272,8 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["org_id"], ["orgs.id"], name=op.f("fk_lease_log_org_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_lease_log_workspace_id")),
+        sa.ForeignKeyConstraint(["org_id"], ["org.id"], name=op.f("fk_lease_log_org_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_lease_log_workspace_id")),
         sa.PrimaryKeyConstraint("org_id", "fence", name=op.f("pk_lease_log")),
     )
     op.create_table(
@@ -289,8 +289,8 @@ def upgrade() -> None:
         sa.Column("wanted_by", sa.String(), nullable=True),
         sa.Column("wanted_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("kind IN ('run', 'webhook', 'import')", name=op.f("ck_org_lease_kind")),
-        sa.ForeignKeyConstraint(["org_id"], ["orgs.id"], name=op.f("fk_org_lease_org_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_org_lease_workspace_id")),
+        sa.ForeignKeyConstraint(["org_id"], ["org.id"], name=op.f("fk_org_lease_org_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_org_lease_workspace_id")),
         sa.PrimaryKeyConstraint("org_id", name=op.f("pk_org_lease")),
     )
     op.create_table(
@@ -316,7 +316,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["integration_id"], ["integration.id"], name=op.f("fk_due_integration_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_due_workspace_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_due_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_due")),
         sa.UniqueConstraint(
             "integration_id", "pair", "side", "record_id", name=op.f("uq_due_integration_id_pair_side_record_id")
@@ -345,7 +345,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["integration_id"], ["integration.id"], name=op.f("fk_intent_integration_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_intent_workspace_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_intent_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_intent")),
         sa.UniqueConstraint(
             "integration_id", "pair", "side", "record_id", name=op.f("uq_intent_integration_id_pair_side_record_id")
@@ -362,12 +362,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["integration_id"], ["integration.id"], name=op.f("fk_open_batch_integration_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_open_batch_workspace_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_open_batch_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_open_batch")),
     )
     op.create_index(op.f("ix_open_batch_fence"), "open_batch", ["fence"], unique=False)
     op.create_table(
-        "pending_sign_ins",
+        "pending_sign_in",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("state_hash", sa.String(), nullable=False),
         sa.Column("workspace_id", sa.BigInteger(), nullable=False),
@@ -382,12 +382,12 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sealed_grant", sa.String(), nullable=True),
-        sa.ForeignKeyConstraint(["connection_id"], ["connections.id"], name=op.f("fk_pending_sign_ins_connection_id")),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_pending_sign_ins_workspace_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_pending_sign_ins")),
-        sa.UniqueConstraint("state_hash", name=op.f("uq_pending_sign_ins_state_hash")),
+        sa.ForeignKeyConstraint(["connection_id"], ["connection.id"], name=op.f("fk_pending_sign_in_connection_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_pending_sign_in_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pending_sign_in")),
+        sa.UniqueConstraint("state_hash", name=op.f("uq_pending_sign_in_state_hash")),
     )
-    op.create_index(op.f("ix_pending_sign_ins_expires_at"), "pending_sign_ins", ["expires_at"], unique=False)
+    op.create_index(op.f("ix_pending_sign_in_expires_at"), "pending_sign_in", ["expires_at"], unique=False)
     op.create_table(
         "run",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -414,7 +414,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["integration_id"], ["integration.id"], name=op.f("fk_run_integration_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_run_workspace_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_run_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
         sa.UniqueConstraint("integration_id", "hour", name=op.f("uq_run_integration_id_hour")),
     )
@@ -439,7 +439,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["integration_id"], ["integration.id"], name=op.f("fk_watermark_integration_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_watermark_workspace_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_watermark_workspace_id")),
         sa.PrimaryKeyConstraint("integration_id", "pair", "side", name=op.f("pk_watermark")),
     )
     op.create_table(
@@ -455,7 +455,7 @@ def upgrade() -> None:
         sa.Column("rows", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_listing_run_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_listing_workspace_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_listing_workspace_id")),
         sa.PrimaryKeyConstraint("run_id", "pair", "side", name=op.f("pk_listing")),
     )
     op.create_table(
@@ -470,7 +470,7 @@ def upgrade() -> None:
         sa.Column("conflicts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("listed", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_run_count_run_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_run_count_workspace_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_run_count_workspace_id")),
         sa.PrimaryKeyConstraint("run_id", "direction", "pair", "outcome", "reason", name=op.f("pk_run_count")),
     )
     op.create_table(
@@ -490,7 +490,7 @@ def upgrade() -> None:
         sa.Column("verdict", sa.String(), nullable=True),
         sa.Column("twin_id", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_staged_run_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_staged_workspace_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspace.id"], name=op.f("fk_staged_workspace_id")),
         sa.PrimaryKeyConstraint("run_id", "pair", "side", "record_id", name=op.f("pk_staged")),
     )
     op.create_index("ix_staged_key", "staged", ["run_id", "pair", "side", "folded_key"], unique=False)
@@ -515,8 +515,8 @@ def downgrade() -> None:
     )
     op.drop_index("ix_run_integration_started", table_name="run")
     op.drop_table("run")
-    op.drop_index(op.f("ix_pending_sign_ins_expires_at"), table_name="pending_sign_ins")
-    op.drop_table("pending_sign_ins")
+    op.drop_index(op.f("ix_pending_sign_in_expires_at"), table_name="pending_sign_in")
+    op.drop_table("pending_sign_in")
     op.drop_index(op.f("ix_open_batch_fence"), table_name="open_batch")
     op.drop_table("open_batch")
     op.drop_table("intent")
@@ -528,11 +528,11 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_integration_right_org_id"), table_name="integration")
     op.drop_index(op.f("ix_integration_next_run_at"), table_name="integration")
     op.drop_table("integration")
-    op.drop_index(op.f("ix_connections_workspace_id"), table_name="connections")
-    op.drop_table("connections")
+    op.drop_index(op.f("ix_connection_workspace_id"), table_name="connection")
+    op.drop_table("connection")
     op.drop_table("binding")
-    op.drop_table("orgs")
-    op.drop_table("workspaces")
+    op.drop_table("org")
+    op.drop_table("workspace")
     op.drop_index("ix_outcome_run", table_name="outcome")
     op.drop_index("ix_outcome_record", table_name="outcome")
     op.drop_table("outcome")
