@@ -36,7 +36,7 @@ from shared.settings import Settings
 pytestmark = pytest.mark.rule("PE-3")
 
 CLIENT_ID, CLIENT_SECRET = "1000.SANDBOXCLIENT0000000000000000000", "sandbox-client-secret"
-TABLES = "run, integration, pending_sign_ins, connections, orgs, workspaces, outcome"
+TABLES = "run, integration, pending_sign_in, connection, org, workspace, outcome"
 
 
 @pytest.fixture(scope="module")
