@@ -119,6 +119,20 @@ def test_a_create_that_was_refused_for_now_comes_later(world: World, fault: tupl
     assert run.state == "completed"
 
 
+def test_a_create_answered_429_is_in_no_doubt(world: World) -> None:
+    """Nothing was sent, so nothing is looked for over a minute; one look before the second try is enough."""
+    world.fetch()
+    target = Target(FSM, "companies")
+    target.source(world, "Zylker")
+    target.fault(world, "429", "POST")
+    world.forget_calls()
+    world.sync()
+    assert target.struck(world)
+    looks = [call for call in world.calls() if call["path"].endswith("/search")]
+    assert len(looks) <= 1, looks
+    world.check_agree()
+
+
 @pytest.mark.rule("DU-1")
 @pytest.mark.parametrize("target", COMPANIES, ids=str)
 def test_a_lost_create_that_lists_show_late_is_not_made_again(world: World, target: Target) -> None:

@@ -156,7 +156,7 @@ def test_racing_takers_get_whole_pairs_without_deadlock_and_fences_grow(table: T
     assert open_rows == 0
 
 
-@pytest.mark.parametrize("step", ["check", "renew", "release", "may_end"])
+@pytest.mark.parametrize("step", ["take", "check", "renew", "release", "may_end"])
 def test_every_step_locks_the_rows_in_the_order_of_the_orgs(table: Table, pair: tuple[int, int], step: str) -> None:
     """Where they lie on disk the other way round, a taker and a worker of the run would wait for each other."""
     lease = table.taken(table.run(1), *pair)
@@ -171,7 +171,10 @@ def test_every_step_locks_the_rows_in_the_order_of_the_orgs(table: Table, pair: 
         admin.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE org_lease"))
     with table.office.db.transaction() as first, ThreadPoolExecutor(1) as pool:
         first.execute(text("SELECT 1 FROM org_lease WHERE org_id = :o FOR UPDATE"), {"o": pair[0]})
-        behind = pool.submit(getattr(table, step), lease)
+        if step == "take":
+            behind = pool.submit(table.take, table.run(2), *pair)
+        else:
+            behind = pool.submit(getattr(table, step), lease)
         await_that(lambda: _waiting(table), "the step waits for the first row")
         # It must not have the second row yet.
         first.execute(text("SELECT 1 FROM org_lease WHERE org_id = :o FOR UPDATE NOWAIT"), {"o": pair[1]})
