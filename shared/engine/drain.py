@@ -8,23 +8,19 @@ from __future__ import annotations
 import json
 import logging
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-
-from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from shared.bus import LIVE, Entry, Lane
 from shared.engine.batch import Batch
 from shared.engine.context import Context, Ports, load_context
 from shared.engine.keeper import Keeper
+from shared.engine.opening import OpenBatch, close_batch, open_batch
 from shared.engine.outcome import Result, ResultBatch
 from shared.engine.work import Work
 from shared.errors import BothwaysError, ConfigError, LeaseLost, NotFound, Unavailable
-from shared.lease import Held, Lease, webhook_holder
+from shared.lease import Held
 from shared.sync.events import BadEnvelope, ChangeEvent, Folded, Origin, decode, fold
 from shared.sync.model import Record, Side
 from shared.sync.reasons import Code
@@ -36,6 +32,7 @@ ROOT_RETRY_S, ROOT_RETRY_MOST_S = 0.02, 0.5
 SLICE_S = 5.0
 """A drainer gives its thread back after so long; the next wake-up goes on."""
 CONFIG_PAUSE_S = 30.0
+LIMIT_PAUSE_LEAST_S, LIMIT_PAUSE_MOST_S = 0.1, 10.0
 SMALL_BATCH = 8
 """Records a batch where the vendors take one record a call: the last write must not wait for a hundred reads, and a
 limit that runs out must not have been spent on reads alone."""
@@ -198,181 +195,75 @@ def _record_key(integration_id: int, event: ChangeEvent | Folded) -> str:
 # One batch
 
 
-class _RunEnded(Exception):
-    """The run ended between the look and the lock: its lease must not come to life again."""
-
-
-def open_lease(ports: Ports, context: Context, batch_id: str, lane: Lane) -> tuple[Lease, int] | Held:
-    """Joins the run that holds the orgs, else takes them for webhook work; the batch is on record before it begins."""
-    try:
-        with ports.db.transaction() as session:
-            return _open_lease(ports, session, context, batch_id, lane)
-    except _RunEnded:
-        return Held("run:0", datetime.now(UTC))
-
-
-def _open_lease(
-    ports: Ports, session: Session, context: Context, batch_id: str, lane: Lane
-) -> tuple[Lease, int] | Held:
-    holder = ports.leases.holder_for_events(session, context.org_ids, webhook_holder(context.id, context.workspace_id))
-    if holder.run_id is not None and not _writes(session, holder.run_id):
-        return Held(holder.name, datetime.now(UTC))  # Fetch: it must not be joined, for it writes nothing
-    if holder.run_id is None and (context.state != "enabled" or not context.fetched):
-        return Held(holder.name, datetime.now(UTC))  # events are kept until it may work
-    lease = ports.leases.take(session, context.org_ids, holder, joining=True)
-    if isinstance(lease, Held):
-        return lease
-    if lease.holder.run_id is not None and not _active(session, lease.holder.run_id):
-        raise _RunEnded
-    run_id = lease.holder.run_id or _webhook_run(session, context)
-    _record_batch(ports, session, context, lease, batch_id, lane)
-    return lease, run_id
-
-
-def _writes(session: Session, run_id: int) -> bool:
-    return session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": run_id}).scalar() != "fetch"
-
-
-def _active(session: Session, run_id: int) -> bool:
-    return bool(
-        session.execute(text("SELECT 1 FROM run WHERE id = :run AND ended_at IS NULL"), {"run": run_id}).first()
-    )
-
-
-def _webhook_run(session: Session, context: Context) -> int:
-    """Webhook work is logged under one Sync ID per integration and hour (LG-1)."""
-    values = {"integration": context.id, "workspace": context.workspace_id}
-    found = session.execute(
-        text("SELECT id FROM run WHERE integration_id = :integration AND hour = date_trunc('hour', clock_timestamp())"),
-        values,
-    ).scalar()
-    if found is None:
-        found = session.execute(
-            text(
-                """
-                INSERT INTO run (workspace_id, integration_id, kind, trigger, state, hour, started_at, pending, queued,
-                    report)
-                VALUES (:workspace, :integration, 'webhook', 'webhook', 'draining',
-                    date_trunc('hour', clock_timestamp()), clock_timestamp(), 0, 0, '{}')
-                ON CONFLICT (integration_id, hour) DO UPDATE SET hour = excluded.hour RETURNING id
-                """
-            ),
-            values,
-        ).scalar_one()
-    return int(found)
-
-
-def _record_batch(ports: Ports, session: Session, context: Context, lease: Lease, batch_id: str, lane: Lane) -> None:
-    session.execute(
-        text(
-            "INSERT INTO open_batch (id, workspace_id, integration_id, fence, lane, until) VALUES "
-            "(:id, :workspace, :integration, :fence, :lane, clock_timestamp() + make_interval(secs => :s))"
-        ),
-        {
-            "id": batch_id,
-            "workspace": context.workspace_id,
-            "integration": context.id,
-            "fence": lease.fence,
-            "lane": str(lane),
-            "s": ports.settings.scaled(ports.settings.lease_ttl_s),
-        },
-    )
-
-
-def _close_batch(ports: Ports, batch_id: str) -> None:
-    """Nobody pushes for it any more: a waiter, or the end of the run, need not wait until it lapses."""
-    with ports.db.transaction() as session:
-        session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})
-
-
 def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pending]) -> bool:
     """False: the orgs are held by somebody else, or a limit is used up; the lane waits."""
-    batch_id = uuid.uuid4().hex
-    opened = open_lease(ports, session.context, batch_id, session.lane)
+    opened = open_batch(ports, session.context, session.lane, session.token)
     if isinstance(opened, Held):
         return False
-    lease, run_id = opened
-    token = f"{session.token}-{batch_id[:8]}"
     ports.bus.begin(session.lane, [one.entry for one in chosen])
-    with keeper.batch(batch_id, lease):
-        current = [lease]
-
-        def ensure_lease() -> None:
-            if not ports.leases.covers_push(current[0]):
-                with ports.db.transaction() as tx:
-                    current[0] = ports.leases.renew(tx, current[0])
-
-        batch = Batch(ports, session.context, lease, batch_id, token, ensure_lease)
-        try:
-            works = batch.process(fold([one.event for one in chosen]), _reads(session, chosen))
-        except BaseException:
-            # Whoever claims these events next must not wait for our locks; what was created has its intent.
-            with suppress(Unavailable):
-                ports.bus.unlock_roots(batch.roots, token)
-            with suppress(BothwaysError):
-                _close_batch(ports, batch_id)
-            raise
-        _hand_over(ports, session, lease, run_id, batch_id, token, chosen, works)
-    limited = [w.result.wait.in_s for w in works if w.result and w.result.reason == Code.RATE_LIMITED and w.result.wait]
-    if limited:
-        session.paused_s = min(max(one or 0.0 for one in limited), 10.0) or 0.1
-        return False
-    return True
+    with keeper.batch(opened.id, opened.lease):
+        works = _worked(ports, session, opened, chosen)
+        _hand_over(ports, session, opened, chosen, works)
+    waits = [work.result.wait for work in works if work.result and work.result.reason == Code.RATE_LIMITED]
+    limited_s = [wait.in_s or 0.0 for wait in waits if wait]
+    if limited_s:
+        session.paused_s = min(max(limited_s), LIMIT_PAUSE_MOST_S) or LIMIT_PAUSE_LEAST_S
+    return not limited_s
 
 
-def _reads(session: _Session, chosen: list[_Pending]) -> dict[str, Record]:
+def _worked(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[_Pending]) -> list[Work]:
+    lease = opened.lease
+
+    def ensure_lease() -> None:
+        nonlocal lease
+        if not ports.leases.covers_push(lease):
+            with ports.db.transaction() as transaction:
+                lease = ports.leases.renew(transaction, lease)
+
+    batch = Batch(ports, session.context, lease, opened.id, opened.token, ensure_lease)
+    try:
+        return batch.process(fold([one.event for one in chosen]), _reads(chosen))
+    except BaseException:
+        # Whoever claims these events next must not wait for our locks; what was created has its intent.
+        with suppress(Unavailable):
+            ports.bus.unlock_roots(batch.roots, opened.token)
+        with suppress(BothwaysError):
+            close_batch(ports, opened.id)
+        raise
+
+
+def _reads(chosen: list[_Pending]) -> dict[str, Record]:
     """Reads of earlier tries, by event id; an event that came since is read for."""
-    found: dict[str, Record] = {}
-    for one in chosen:
-        if one.read is not None:
-            found[one.event.event_id] = one.read
-    return found
+    return {one.event.event_id: one.read for one in chosen if one.read is not None}
 
 
-def _hand_over(
-    ports: Ports,
-    session: _Session,
-    lease: Lease,
-    run_id: int,
-    batch_id: str,
-    token: str,
-    chosen: list[_Pending],
-    works: list[Work],
-) -> None:
-    by_record: dict[str, list[_Pending]] = {}
+def _hand_over(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[_Pending], works: list[Work]) -> None:
+    """What is done goes to the results; what found its root locked comes again, less and less often."""
+    works_by_record = {_record_key(session.context.id, work.folded): work for work in works}
+    done: list[_Pending] = []
+    back: list[_Pending] = []
     for one in chosen:
-        by_record.setdefault(_record_key(session.context.id, one.event), []).append(one)
-    done = [work for work in works if work.result is not None]
-    deferred = [work for work in works if work.result is None]
-    entries = [one.entry.id for work in done for one in by_record[_record_key(session.context.id, work.folded)]]
-    if not done:
-        _close_batch(ports, batch_id)
-    else:
-        _settle_done(ports, session, lease, run_id, batch_id, token, entries, done)
-    settled = set(entries)
-    session.pending = [one for one in session.pending if one.entry.id not in settled]
-    again = {_record_key(session.context.id, work.folded): work for work in deferred}
-    back = [one for one in chosen if _record_key(session.context.id, one.event) in again]
-    for one in back:
+        work = works_by_record[_record_key(session.context.id, one.event)]
+        if work.result is not None:
+            done.append(one)
+            continue
         one.not_before = time.monotonic() + min(ROOT_RETRY_S * 2**one.waits, ROOT_RETRY_MOST_S)
         one.waits += 1
-        one.read = again[_record_key(session.context.id, one.event)].source
+        one.read = work.source
+        back.append(one)
+    if done:
+        _settle_done(ports, session, opened, [one.entry.id for one in done], [work for work in works if work.result])
+    else:
+        close_batch(ports, opened.id)
+    settled = {one.entry.id for one in done}
+    session.pending = [one for one in session.pending if one.entry.id not in settled]
     ports.bus.give_back(session.lane, [one.entry for one in back])
 
 
-def _settle_done(
-    ports: Ports,
-    session: _Session,
-    lease: Lease,
-    run_id: int,
-    batch_id: str,
-    token: str,
-    entries: list[str],
-    done: list[Work],
-) -> None:
+def _settle_done(ports: Ports, session: _Session, opened: OpenBatch, entries: list[str], done: list[Work]) -> None:
     roots = [work.root for work in done if work.root]
     results = [work.result for work in done if work.result]
-    _settle(ports, session, lease, run_id, batch_id, token, entries, roots, results)
+    _settle(ports, session, opened, entries, roots, results)
     worked = [
         _record_key(session.context.id, work.folded)
         for work in done
@@ -382,47 +273,35 @@ def _settle_done(
 
 
 def _settle(
-    ports: Ports,
-    session: _Session,
-    lease: Lease,
-    run_id: int,
-    batch_id: str,
-    token: str,
-    entries: list[str],
-    roots: list[str],
-    results: list[Result],
+    ports: Ports, session: _Session, opened: OpenBatch, entries: list[str], roots: list[str], results: list[Result]
 ) -> None:
-    context = session.context
+    context, lease = session.context, opened.lease
     payload = ResultBatch(
-        batch_id=batch_id,
+        batch_id=opened.id,
         integration_id=context.id,
         workspace_id=context.workspace_id,
         orgs=list(lease.orgs),
         holder=lease.holder.name,
         fence=lease.fence,
-        run_id=run_id,
+        run_id=opened.run_id,
         direction={side.value: context.direction(side) for side in Side},
         lane=str(session.lane),
         entries=entries,
         roots=roots,
-        token=token,
-        last=True,
+        token=opened.token,
         results=results,
     )
-    if ports.bus.settle(session.lane, entries, roots, token, payload.encode()):
+    if ports.bus.settle(session.lane, entries, roots, opened.token, payload.encode()):
         ports.wake.results()
 
 
 def _bury(ports: Ports, session: _Session, dead: list[tuple[Entry, ChangeEvent | None]]) -> None:
     """Dead letters: an outcome with a reason, so that nothing vanishes, and the lane goes on (P8)."""
-    batch_id = uuid.uuid4().hex
-    opened = open_lease(ports, session.context, batch_id, session.lane)
+    opened = open_batch(ports, session.context, session.lane, session.token)
     if isinstance(opened, Held):
         return
-    lease, run_id = opened
     results = [_dead_letter(session.lane, entry, event) for entry, event in dead]
-    token = f"{session.token}-{batch_id[:8]}"
-    _settle(ports, session, lease, run_id, batch_id, token, [entry.id for entry, _ in dead], [], results)
+    _settle(ports, session, opened, [entry.id for entry, _ in dead], [], results)
 
 
 def _dead_letter(lane: Lane, entry: Entry, event: ChangeEvent | None) -> Result:

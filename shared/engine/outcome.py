@@ -83,9 +83,9 @@ class ResultBatch:
     entries: list[str]
     roots: list[str]
     token: str
-    last: bool
-    """The batch's last flush: its open_batch row goes with it."""
     results: list[Result]
+    last: bool = True
+    """False: a part of it, saved by itself; the open_batch row goes with the last."""
 
     def encode(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)

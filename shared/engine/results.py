@@ -70,7 +70,7 @@ def _record_one(ports: Ports, entry: str, payload: str) -> None:
     ports.bus.ack(lane, batch.entries)
     ports.bus.unlock_roots(batch.roots, batch.token)
     ports.bus.drop_result(entry)
-    if batch.last and batch.holder.startswith("run:") and _settled(ports, batch.run_id):
+    if batch.holder.startswith("run:") and _settled(ports, batch.run_id):
         finished.add(batch.run_id)
     for run_id in finished:
         ports.wake.run(run_id)

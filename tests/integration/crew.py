@@ -33,6 +33,8 @@ class Crew:
     beat: Callable[[], None] | None = None
     trouble: list[BothwaysError] = field(default_factory=list)
     mistakes: list[Exception] = field(default_factory=list)
+    expected: tuple[type[Exception], ...] = ()
+    """Mistakes that a test makes on purpose."""
     woken: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -99,7 +101,8 @@ class Crew:
             except BothwaysError as error:
                 self.trouble.append(error)  # the tasks log it, and the sweep comes back to it
             except Exception as error:  # noqa: BLE001  (as Celery would; the test fails by it)
-                self.mistakes.append(error)
+                if not isinstance(error, self.expected):
+                    self.mistakes.append(error)
             finally:
                 with self._change:
                     self._busy -= 1

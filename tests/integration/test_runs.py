@@ -577,11 +577,11 @@ def test_a_record_that_ends_its_worker_each_time_is_set_aside(world: World) -> N
         return fetch(module, ids)
 
     connector.fetch = crash  # type: ignore[method-assign]
+    world.office.crew.expected = (RuntimeError,)
     for record in (bad, good):
         deliver(world, FSM, {"module": "Companies", "event": "edit", "id": record})
 
     def set_aside() -> bool:
-        world.office.crew.mistakes.clear()
         return bool(world.office.sql("SELECT 1 FROM outcome WHERE reason = 'POISON' AND record_id = :r", r=bad))
 
     world.office.crew.until(set_aside, "the record is set aside")
