@@ -40,6 +40,10 @@ def await_that(condition: Callable[[], bool], what: str, within_s: float = 60.0)
         time.sleep(0.02)
 
 
+class AlreadyThereError(AssertionError):
+    """The vendor refuses a second record of this name: the product was faster than the person."""
+
+
 @dataclass
 class Person:
     """A user of a vendor, by its real API with a token of their own."""
@@ -70,6 +74,8 @@ class Person:
             params=query,
             headers={"Authorization": f"Zoho-oauthtoken {self.token}"},
         )
+        if answer.status_code == 400 and "already exist" in answer.text:
+            raise AlreadyThereError(answer.text)
         assert answer.status_code in (200, 201), answer.text
         found: Json = answer.json()
         return found
