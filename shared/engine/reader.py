@@ -10,6 +10,7 @@ from shared.engine.known import Known
 from shared.engine.settle import Settler
 from shared.engine.work import Work, chunks, still_open
 from shared.errors import RecordRejected, RetryableError
+from shared.sync.events import root_of
 from shared.sync.model import Pair, Record, RecordId, Side
 
 
@@ -42,7 +43,7 @@ class Reader:
         """The root of a binding is its left record; what was known before the lock is asked again after it."""
         bound = [work for work in works if work.binding is not None]
         for work in bound:
-            work.root = f"{self._context.id}:{work.pair.name}:b:{work.binding.left_id}" if work.binding else None
+            work.root = self._root(work, bound_left=work.binding.left_id if work.binding else None)
         self._lock(bound)
         if got := still_open(bound):
             again = self._known.bindings(got[0].pair.name, got[0].side, [work.id for work in got])
@@ -53,8 +54,7 @@ class Reader:
         """Unbound records of either side with the same match key meet at one lock."""
         unbound = [work for work in still_open(works) if work.binding is None and work.root is None]
         for work in unbound:
-            last = f"k:{work.key}" if work.key else f"{work.side}:{work.id}"
-            work.root = f"{self._context.id}:{work.pair.name}:{last}"
+            work.root = self._root(work)
         self._lock(unbound)
         if got := still_open(unbound):
             ids = [work.id for work in got]
@@ -64,6 +64,10 @@ class Reader:
             for work in got:
                 work.deferred = work.id in bound
                 work.intent = intents.get(work.id)
+
+    def _root(self, work: Work, *, bound_left: RecordId | None = None) -> str:
+        root = root_of(work.pair.name, work.side, work.id, bound_left=bound_left, folded_key=work.key)
+        return f"{self._context.id}:{root}"
 
     def _lock(self, works: Sequence[Work]) -> None:
         """A root that another batch has, or that another record of this batch took, comes again later."""
