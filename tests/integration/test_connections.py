@@ -25,6 +25,7 @@ from shared.db.repositories import connections as repository
 from shared.db.session import Database
 from shared.errors import ConfigError, ConnectionBroken, NotFound, RateLimited, Refused, RetryableError
 from shared.services.connections import ChooseOrg, Connected, ConnectionService, PostgresGrants, _Safe
+from shared.services.workspaces import default_workspace
 from shared.settings import Settings
 from shared.vault import Vault
 from tests.contract.support import Sandbox, sandbox_process
@@ -87,8 +88,7 @@ def service(database: Database, vault: Vault, sandbox: Sandbox) -> ConnectionSer
 
 @pytest.fixture
 def workspace(database: Database) -> int:
-    with database.transaction() as session:
-        return repository.ensure_workspace(session, "main")
+    return default_workspace(database)
 
 
 def consent(sandbox: Sandbox, url: str) -> dict[str, str]:

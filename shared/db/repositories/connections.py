@@ -14,7 +14,7 @@ from sqlalchemy import CursorResult, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from shared.db.models.orgs import Connection, Org, PendingSignIn, Workspace
+from shared.db.models.orgs import Connection, Org, PendingSignIn
 from shared.errors import NotFound
 
 
@@ -35,18 +35,6 @@ class Claim:
     row: Connection
     claimed: bool
     seen_at: datetime
-
-
-def ensure_workspace(session: Session, name: str) -> int:
-    """The workspace of that name, made if there is none (by one process at a time)."""
-    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('bothways.workspaces'))"))
-    found = session.scalar(select(Workspace.id).where(Workspace.name == name))
-    if found is not None:
-        return found
-    workspace = Workspace(name=name)
-    session.add(workspace)
-    session.flush()
-    return workspace.id
 
 
 def save_org(session: Session, *, workspace_id: int, vendor: str, external_id: str, name: str, data_centre: str) -> int:
