@@ -15,6 +15,7 @@ from api.ports import open_doors
 from api.routes import health, integrations, runs
 from shared.db.session import REFUSED_BY_POSTGRES
 from shared.errors import BothwaysError, ConfigError, NotFound, OrgHeld, Refused, RetryableError, Unavailable
+from shared.points import run_test_hook
 from shared.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        run_test_hook(chosen)
         app.state.doors = open_doors(chosen)
         yield
         app.state.doors.close()

@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     """Where vendors reach the API, if that is not http://api_host:api_port."""
     key_file: Path | None = None
     """Key ring that encrypts tokens at rest: {"current": id, "keys": {id: base64 of 32 bytes}}."""
+    test_hook: str = ""
+    """Tests alone: "package.module:function", called as each process starts. Never set it in production."""
     sandbox_url: str | None = None
     """Base address of the sandbox vendors: allows the data centre `sandbox`. Never set it in production."""
 

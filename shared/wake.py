@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 
 from shared.bus import Lane
 from shared.errors import ConfigError
+from shared.points import at
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -71,5 +72,6 @@ class CeleryWake:
     def _send(self, task: str, *args: str | int) -> None:
         try:
             self._app.send_task(task, args=args, ignore_result=True, expires=120)
+            at("wake.sent")
         except (OperationalError, OSError) as error:
             log.warning("wake-up %s not sent: %s", task, type(error).__name__)

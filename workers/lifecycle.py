@@ -20,6 +20,7 @@ from shared.engine.keeper import Keeper
 from shared.errors import Unavailable
 from shared.lease import Leases
 from shared.observability import configure_logging
+from shared.points import run_test_hook
 from shared.services.connections import ConnectionService
 from shared.settings import Settings, load_settings
 from shared.vault import load_vault
@@ -51,6 +52,7 @@ def runtime() -> Runtime:
 
 
 def open_runtime(settings: Settings) -> Runtime:
+    run_test_hook(settings)
     worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}".replace("/", "_")
     database = Database(make_engine(settings, threads=THREADS))
     client = make_redis(settings)

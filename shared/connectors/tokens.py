@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from shared.connectors.vendor import AccessToken, Client, DataCentre, Grant, SignIn
 from shared.errors import BothwaysError, ConnectionBroken, RateLimited, RetryableError
+from shared.points import at
 
 AHEAD_S = 300.0
 """A token is replaced this long before its end …"""
@@ -154,6 +155,7 @@ class SharedTokens:
             if spare is not None and isinstance(error, RetryableError):
                 return spare
             raise
+        at("token.granted")
         expires_at = self._now() + timedelta(seconds=grant.expires_in_s)
         return self._store.save(held, grant, used=used, expires_at=expires_at)
 

@@ -18,6 +18,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from shared.points import at
+
 _deadline: ContextVar[float | None] = ContextVar("call_deadline", default=None)
 
 
@@ -44,12 +46,17 @@ def _capped(timeout: float | None, error: type[Exception]) -> float | None:
 class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
+        self._unanswered = False
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._unanswered:
+            self._unanswered = False
+            at("request.sent")
         return self._inner.read(max_bytes, _capped(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._inner.write(buffer, _capped(timeout, httpcore.WriteTimeout))
+        self._unanswered = self._unanswered or not buffer.startswith(b"GET ")  # that of a write
 
     def close(self) -> None:
         self._inner.close()

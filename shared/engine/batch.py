@@ -20,6 +20,7 @@ from shared.engine.twins import Twins
 from shared.engine.work import Work, chunks, still_open
 from shared.errors import RetryableError
 from shared.lease import Lease
+from shared.points import at
 from shared.sync.events import Folded
 from shared.sync.model import Action, ActionKind, Record, Side
 from shared.sync.plan import plan
@@ -70,6 +71,7 @@ class Batch:
             self._reader.load(works)
             self._reader.lock_bound(works)
             self._reader.read_sources(still_open(works))
+            at("source.read")
             self._reader.lock_unbound(works)
             self._process_bound([work for work in still_open(works) if work.binding is not None])
             self._process_unbound([work for work in still_open(works) if work.binding is None])

@@ -21,6 +21,7 @@ from shared.engine.outcome import Result, ResultBatch
 from shared.engine.work import Work
 from shared.errors import BothwaysError, ConfigError, LeaseLost, NotFound, Unavailable
 from shared.lease import Held
+from shared.points import at
 from shared.sync.events import BadEnvelope, ChangeEvent, Folded, Origin, decode, fold
 from shared.sync.model import Record, Side
 from shared.sync.reasons import Code
@@ -201,6 +202,7 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pe
     if isinstance(opened, Held):
         return False
     ports.bus.begin(session.lane, [one.entry for one in chosen])
+    at("batch.claimed")
     with keeper.batch(opened.id, opened.lease):
         works = _worked(ports, session, opened, chosen)
         _hand_over(ports, session, opened, chosen, works)
@@ -291,7 +293,9 @@ def _settle(
         token=opened.token,
         results=results,
     )
-    if ports.bus.settle(session.lane, entries, roots, opened.token, payload.encode()):
+    wake = ports.bus.settle(session.lane, entries, roots, opened.token, payload.encode())
+    at("results.handed")
+    if wake:
         ports.wake.results()
 
 

@@ -16,6 +16,7 @@ from shared.bus import Bus, Lane
 from shared.db.session import Database
 from shared.errors import BothwaysError, LeaseLost
 from shared.lease import Lease, Leases
+from shared.points import at
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ class Keeper:
             try:
                 with self._db.transaction() as session:
                     renewed = self._leases.renew(session, lease)
+                at("lease.renewed")
                 with self._lock:
                     if lease.fence in self._leased:
                         self._leased[lease.fence] = renewed

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from shared.bus import Lane
 from shared.engine.context import Context, Ports
 from shared.lease import Held, Lease, webhook_holder
+from shared.points import at
 
 
 class _RunEnded(Exception):
@@ -41,6 +42,7 @@ def open_batch(ports: Ports, context: Context, lane: Lane, drainer: str) -> Open
         return Held("run:0", datetime.now(UTC))
     if isinstance(opened, Held):
         return opened
+    at("lease.taken")
     lease, run_id = opened
     return OpenBatch(batch_id, f"{drainer}-{batch_id[:8]}", lease, run_id)
 

@@ -11,6 +11,7 @@ from shared.engine.context import Context
 from shared.engine.settle import Settler
 from shared.engine.work import Work, chunks, new_values, still_open
 from shared.errors import RetryableError
+from shared.points import at
 from shared.sync.model import ActionKind, Side
 from shared.sync.reasons import Code
 
@@ -45,6 +46,7 @@ class Pusher:
         if not fresh:
             return
         mine = self._open_intents(fresh[0].pair.name, [(work.side, work.id, work.key) for work in fresh])
+        at("intent.committed")
         for work in fresh:
             if (work.side, work.id) not in mine:
                 self._settler.wait(work, Code.VENDOR_UNAVAILABLE, in_s=self._settler.soon_s)
@@ -105,6 +107,7 @@ class Pusher:
         self._ensure_lease()
         try:
             answers = call()
+            at("reply.lost" if any(isinstance(answer, Unsure) for answer in answers) else "reply.read")
         except RetryableError as error:
             for work in chunk:
                 # Nothing was made, so an intent of this try is in no doubt; one of an earlier try still is.

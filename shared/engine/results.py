@@ -22,6 +22,7 @@ from shared.engine.context import Ports
 from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
 from shared.errors import BothwaysError, LeaseLost, Unavailable
 from shared.lease import Holder, Lease
+from shared.points import at
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.model import RecordId, Side
 from shared.sync.reasons import Code
@@ -57,6 +58,7 @@ def _record_one(ports: Ports, entry: str, payload: str) -> None:
         # Of another version, maybe: it stays for a worker that can read it, and the others go on.
         log.error("results %s cannot be read: %s", entry, type(error).__name__)  # noqa: TRY400  (values)
         return
+    at("results.taken")
     try:
         finished = _save_safely(ports, batch)
     except LeaseLost:
@@ -67,6 +69,7 @@ def _record_one(ports: Ports, entry: str, payload: str) -> None:
         ports.bus.drop_result(entry)
         ports.wake.drain(lane)
         return
+    at("results.committed")
     ports.bus.ack(lane, batch.entries)
     ports.bus.unlock_roots(batch.roots, batch.token)
     ports.bus.drop_result(entry)

@@ -36,6 +36,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.lease import Held, Lease, run_holder
+from shared.points import at
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.guards import may_start
 from shared.sync.match import fold_key
@@ -307,6 +308,7 @@ class _RunWork:
                     "n": len(page.rows),
                 },
             )
+        at("page.saved")
 
     def _now(self) -> datetime:
         with self._ports.db.transaction() as session:
@@ -530,6 +532,8 @@ class _RunWork:
             _schedule_next(session, self._context.id)
             session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": self._id})
             self._ports.leases.release(session, self._lease)
+        at("watermark.saved")
+        at("lease.released")
         _wake_idle(self._ports)
         return False
 

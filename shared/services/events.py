@@ -21,6 +21,7 @@ from shared.db.session import Database
 from shared.engine.context import lane_of
 from shared.errors import NotFound, Unavailable, WebhookRefused
 from shared.integrations.registry import integration as declared
+from shared.points import at
 from shared.services.connections import ConnectionService, WebhookTarget
 from shared.settings import Settings
 from shared.sync.events import ChangeEvent, Origin, encode
@@ -78,7 +79,10 @@ class EventService:
         items = [item for hint in hints for item in self._events(known, hint)]
         if items:
             self._check_room([lane for lane, _ in items])
-            for lane in self._bus.add(items):
+            at("door.received")
+            woken = self._bus.add(items)
+            at("door.kept")
+            for lane in woken:
                 self._wake.drain(lane)
         return len(items)
 
