@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -27,11 +30,13 @@ class Shown(Protocol):
 
 
 def follow(look: Callable[[], RunView]) -> RunView:
-    """The run as it ended. Raises Unavailable when the database stays away."""
+    """The run as it ended. Raises Unavailable when the database stays away, KeyboardInterrupt at Ctrl-C."""
     began = last_seen = time.monotonic()
     told = False
-    with _display() as display:
+    with _interruptible() as interrupted, _display() as display:
         while True:
+            if interrupted():
+                raise KeyboardInterrupt
             try:
                 view = look()
             except Unavailable:
@@ -47,6 +52,27 @@ def follow(look: Callable[[], RunView]) -> RunView:
                 told = True
                 say(f"Nothing has taken sync {view.id} up yet: are the workers running?")
             time.sleep(POLL_S)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C is answered between two looks: raised inside the database driver, it can get lost. A second one is raised
+    wherever it comes."""
+    asked = False  # no Event: setting one in a signal handler can wait for its own lock for ever
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: asked
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        signal.signal(signal.SIGINT, before)
+        asked = True
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
