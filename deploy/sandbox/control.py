@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from deploy.sandbox import jsonio
@@ -12,6 +11,7 @@ from deploy.sandbox.faults import BadFault
 from deploy.sandbox.jsonio import BadJson
 from deploy.sandbox.messages import Answer, Refusal, Request
 from deploy.sandbox.vendor import Vendor
+from deploy.sandbox.webhooks import FLOOD_AT_ONCE, FLOOD_AT_ONCE_MAX
 
 Action = Callable[[Vendor, Request, Any], object]
 
@@ -81,14 +81,35 @@ def _clear_webhooks(vendor: Vendor, request: Request, given: Any) -> object:
 
 
 def _deliveries(vendor: Vendor, request: Request, given: Any) -> object:
-    since = int(request.query.get("since", "0"))
-    listed = [asdict(one) for one in vendor.webhooks.deliveries if one.id > since]
-    return {"deliveries": listed, "idle": vendor.webhooks.idle()}
+    webhooks = vendor.webhooks
+    listed = webhooks.log.since(int(request.query.get("since", "0")))
+    return {"deliveries": listed, "idle": webhooks.idle(), "held": webhooks.held, "last": webhooks.log.last}
 
 
 def _clear_deliveries(vendor: Vendor, request: Request, given: Any) -> object:
-    vendor.webhooks.deliveries.clear()
+    vendor.webhooks.log.clear()
     return {"deliveries": []}
+
+
+def _flush(vendor: Vendor, request: Request, given: Any) -> object:
+    return {"flushed": vendor.webhooks.flush()}
+
+
+def _flood(vendor: Vendor, request: Request, given: Any) -> object:
+    """{module, records | count + which, event, copies, organization_id, at_once}."""
+    at_once = min(int(given.get("at_once") or FLOOD_AT_ONCE), FLOOD_AT_ONCE_MAX)
+    organization = given.get("organization_id")
+    ids = _flood_ids(vendor, given)
+    event = str(given.get("event") or "update")
+    changes = [vendor.foreign_change(given["module"], one, event, organization) for one in ids]
+    return {"sent": vendor.webhooks.flood(changes, int(given.get("copies") or 1), at_once), "records": len(ids)}
+
+
+def _flood_ids(vendor: Vendor, given: Any) -> list[str]:
+    if given.get("records") is not None:
+        return [str(one) for one in given["records"]]
+    ids = vendor.ids_of(given["module"], str(given.get("which") or "existing"), int(given["count"]))
+    return ids[: int(given["count"])]
 
 
 ACTIONS: dict[tuple[str, str], Action] = {
@@ -109,6 +130,8 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("DELETE", "webhooks"): _clear_webhooks,
     ("GET", "deliveries"): _deliveries,
     ("DELETE", "deliveries"): _clear_deliveries,
+    ("POST", "deliveries/flush"): _flush,
+    ("POST", "deliveries/flood"): _flood,
 }
 
 
@@ -134,6 +157,8 @@ def control(vendor: Vendor, path: str, request: Request) -> Answer:
         return Answer.of(action(vendor, request, given))
     except Refusal as refusal:
         return refusal.answer
+    except NotImplementedError as error:
+        return Answer.of({"error": str(error)}, 404)
     except KeyError as error:
         return Answer.of({"error": f"unknown or missing: {error}"}, 404)
     except (BadJson, BadFault, UnknownCapability, ValueError, TypeError, AttributeError) as error:

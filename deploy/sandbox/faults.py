@@ -9,10 +9,15 @@ from typing import Any
 
 from deploy.sandbox.jsonio import JsonObject
 
-WEBHOOK_KINDS = frozenset({"webhook_lost", "webhook_doubled", "webhook_late"})
+WEBHOOK_KINDS = frozenset({"webhook_lost", "webhook_doubled", "webhook_late", "webhook_reordered"})
 CALL_KINDS = frozenset({"429", "5xx", "latency", "reply_lost", "expired_token", "body_code", "malformed"})
 # These strike after the handler has run: the reply is what goes wrong.
 ALWAYS_AFTER = frozenset({"reply_lost", "malformed"})
+
+
+# A reordered webhook is held back behind so many later ones, and no longer than this.
+REORDERED_BY = (1, 3)
+REORDERED_MS = 5000
 
 
 class BadFault(ValueError):
@@ -35,12 +40,13 @@ class Fault:
     status: int
     code: Any
     after: bool
+    by: int | None = None
     struck: int = 0
 
     def describe(self) -> JsonObject:
         return {
             "id": self.id, "kind": self.kind, "count": self.count, "share": self.share, "ms": self.ms,
-            "status": self.status, "code": self.code, "applied": "after" if self.after else "before",
+            "by": self.by, "status": self.status, "code": self.code, "applied": "after" if self.after else "before",
             "match": {"method": self.method, "path": self.path.pattern if self.path else None,
                       "module": self.module, "event": self.event},
             "struck": self.struck,
@@ -65,7 +71,7 @@ def _strikes(given: JsonObject) -> tuple[int | None, float | None]:
 
 
 def parse_fault(number: int, given: JsonObject) -> Fault:
-    """Shape: {kind, count | share, match: {method, path, module, event}, ms, status, code, applied}."""
+    """Shape: {kind, count | share, match: {method, path, module, event}, ms, by, status, code, applied}."""
     kind, status = _kind_and_status(given)
     count, share = _strikes(given)
     match = given.get("match") or {}
@@ -76,9 +82,21 @@ def parse_fault(number: int, given: JsonObject) -> Fault:
     return Fault(
         id=number, kind=kind, count=count, share=share,
         method=str(match["method"]).upper() if match.get("method") else None, path=path,
-        module=match.get("module"), event=match.get("event"), ms=int(given.get("ms") or 0),
+        module=match.get("module"), event=match.get("event"), ms=_ms(kind, given), by=_by(given),
         status=status, code=given.get("code"), after=kind in ALWAYS_AFTER or given.get("applied") == "after",
     )  # fmt: skip
+
+
+def _ms(kind: str, given: JsonObject) -> int:
+    default = REORDERED_MS if kind == "webhook_reordered" else 0
+    return default if given.get("ms") is None else int(given["ms"])
+
+
+def _by(given: JsonObject) -> int | None:
+    by = given.get("by")
+    if by is not None and int(by) < 1:
+        raise BadFault("by is 1 or more")
+    return None if by is None else int(by)
 
 
 class FaultBook:
@@ -129,6 +147,10 @@ class FaultBook:
             if fault.event in (None, event) and self._strike(fault):
                 return fault
         return None
+
+    def by_of(self, fault: Fault) -> int:
+        """Behind how many later ones a reordered delivery is held."""
+        return fault.by if fault.by is not None else self._random.randint(*REORDERED_BY)
 
     def _strike(self, fault: Fault) -> bool:
         if fault.share is not None and self._random.random() >= fault.share:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 
 import orjson
 
@@ -36,6 +37,7 @@ class Table:
     def __init__(self, name: str, first_id: int, indexes: Mapping[str, IndexKeys] | None = None) -> None:
         self.name = name
         self.records: dict[str, Record] = {}
+        self.removed: dict[str, Record] = {}
         self._next_id = first_id
         self._next_seq = 1
         self._keys_of = dict(indexes or {})
@@ -52,6 +54,7 @@ class Table:
     def add(self, record: Record) -> Record:
         record.seq, self._next_seq = self._next_seq, self._next_seq + 1
         self.records[record.id] = record
+        self.removed.pop(record.id, None)
         self._index(record)
         return record
 
@@ -62,7 +65,7 @@ class Table:
         self._index(record)
 
     def remove(self, record: Record) -> None:
-        del self.records[record.id]
+        self.removed[record.id] = self.records.pop(record.id)
         self._unindex(record)
         self._views.clear()
 
@@ -70,6 +73,14 @@ class Table:
         """For a module whose rows show something of another module's record."""
         for record in self.records.values():
             record.rendered.clear()
+
+    def ids(self, which: str, count: int) -> list[str]:
+        """`existing`, `deleted`, or `unknown`: ids that no record has or had. At most `count` of them."""
+        if which == "unknown":
+            return [self.new_id() for _ in range(count)]
+        if which not in ("existing", "deleted"):
+            raise ValueError(f"which is existing, deleted or unknown, not {which!r}")
+        return list(islice(self.records if which == "existing" else self.removed, count))
 
     def find(self, index: str, key: str) -> list[Record]:
         return list(self._indexes[index].get(key, {}).values())

@@ -100,6 +100,15 @@ class Vendor(ABC):
     def edit(self, method: str, module: str, record_id: str | None, fields: JsonObject) -> JsonObject:
         """A person's change at the vendor, past its API rules; webhooks fire as they do for any change."""
 
+    def ids_of(self, module: str, which: str, count: int) -> list[str]:
+        """Ids of a module for a flood of webhooks; see Table.ids."""
+        raise NotImplementedError(f"{self.name} sends no webhooks")
+
+    def foreign_change(self, module: str, record_id: str, event: str, organization_id: str | None) -> Change:
+        """What a webhook tells of a record that may be there, be gone, or never have been; perhaps of another
+        organisation's."""
+        raise NotImplementedError(f"{self.name} sends no webhooks")
+
     @abstractmethod
     def reset_records(self) -> None: ...
 

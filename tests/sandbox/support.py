@@ -131,11 +131,13 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Keeps every webhook that reaches it; `statuses` are answered in turn, then 200."""
+    """Keeps every webhook that reaches it; `statuses` are answered in turn, then 200. Nothing is answered while the
+    gate is closed."""
 
     url: str
     received: list[Received] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
 
     def wait_for(self, count: int) -> list[Received]:
         wait_until(lambda: len(self.received) >= count)
@@ -145,6 +147,7 @@ class Receiver:
 @contextmanager
 def running_receiver() -> Iterator[Receiver]:
     receiver = Receiver("")
+    receiver.gate.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -152,6 +155,7 @@ def running_receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.received.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            receiver.gate.wait()
             self.send_response(receiver.statuses.pop(0) if receiver.statuses else 200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -159,13 +163,17 @@ def running_receiver() -> Iterator[Receiver]:
         def log_message(self, format: str, *args: Any) -> None:
             """Silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 256
+
+    server = Server(("127.0.0.1", 0), Handler)
     receiver.url = f"http://127.0.0.1:{server.server_port}/hook"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield receiver
     finally:
+        receiver.gate.set()
         server.shutdown()
         server.server_close()
         thread.join(5)

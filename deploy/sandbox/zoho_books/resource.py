@@ -277,9 +277,22 @@ class Resource(ABC):
         request.touch(self.plural, record.id, applied=True)
         self.office.emit(self.change(record, event), request.headers)
 
-    def change(self, record: Record, event: str) -> Change:
-        payload: JsonObject = {self.singular: self.shown(record), "organization_id": ORG["organization_id"]}
-        return Change(self.plural, event, record.id, payload, wire.time_text(record.modified_at))
+    def change(self, record: Record, event: str, organization_id: str | None = None) -> Change:
+        told = organization_id or ORG["organization_id"]
+        payload: JsonObject = {self.singular: self.shown(record), "organization_id": told}
+        modified = wire.time_text(record.modified_at)
+        return Change(self.plural, event, record.id, payload, modified, organization_id)
+
+    def foreign_change(self, record_id: str, event: str, organization_id: str | None) -> Change:
+        """A record that was deleted is told as it was; of one that never was there is only the id."""
+        record = self.table.records.get(record_id) or self.table.removed.get(record_id)
+        if record is not None:
+            return self.change(record, event, organization_id)
+        payload: JsonObject = {
+            self.singular: {self.id_key: record_id},
+            "organization_id": organization_id or ORG["organization_id"],
+        }
+        return Change(self.plural, event, record_id, payload, wire.time_text(now_ms()), organization_id)
 
     def stamps(self, record: Record) -> JsonObject:
         return {

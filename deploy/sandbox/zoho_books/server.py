@@ -17,6 +17,7 @@ from deploy.sandbox.webhooks import Change, Hook, Message
 from deploy.sandbox.zoho_books import errors
 from deploy.sandbox.zoho_books.modules import register_all
 from deploy.sandbox.zoho_books.office import ORG, Office
+from deploy.sandbox.zoho_books.resource import Resource
 
 CAPABILITIES: JsonObject = {
     "contacts_modified_filter": False,
@@ -100,6 +101,18 @@ class ZohoBooks(Vendor):
             raise errors.refuse(401, 6041, f"This user is not associated with the CompanyID/CompanyName:{given}.")
 
     # Webhooks
+
+    def _resource(self, module: str) -> Resource:
+        found = self.office.modules[module]
+        if isinstance(found, Resource):
+            return found
+        raise KeyError(module)
+
+    def ids_of(self, module: str, which: str, count: int) -> list[str]:
+        return self._resource(module).table.ids(which, count)
+
+    def foreign_change(self, module: str, record_id: str, event: str, organization_id: str | None) -> Change:
+        return self._resource(module).foreign_change(record_id, event, organization_id)
 
     def compose_webhook(self, hook: Hook, change: Change) -> Message:
         """The default payload: the whole record under its module key, with organization_id [T]. No event in it."""

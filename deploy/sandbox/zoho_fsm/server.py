@@ -230,9 +230,20 @@ class ZohoFsm(Vendor):
         """A delete tells the modified time of before [T]."""
         self.webhooks.emit(Change(records.module.name, event, record.id, {}, wire.time_text(record.modified_at)))
 
+    def ids_of(self, module: str, which: str, count: int) -> list[str]:
+        return self.records[module].table.ids(which, count)
+
+    def foreign_change(self, module: str, record_id: str, event: str, organization_id: str | None) -> Change:
+        table = self.records[module].table
+        record = table.records.get(record_id) or table.removed.get(record_id)
+        modified = wire.time_text(record.modified_at if record else now_ms())
+        return Change(module, event, record_id, {}, modified, organization_id)
+
     def compose_webhook(self, hook: Hook, change: Change) -> Message:
-        """The body that the product asks the administrator to design; not signed, no event id [T]."""
+        """The body that the product asks the administrator to design; not signed, no event id, no organisation [T]."""
         body = {"module": change.module, "event": change.event, "id": change.id, "modified_time": change.modified}
+        if change.organization_id is not None:
+            body["organization_id"] = change.organization_id
         return jsonio.dumps(body), {"content-type": "application/json", **hook.headers}
 
     # The vendor's words
