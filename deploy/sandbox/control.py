@@ -56,7 +56,9 @@ def _limits(vendor: Vendor, request: Request, given: Any) -> object:
 
 
 def _show_limits(vendor: Vendor, request: Request, given: Any) -> object:
-    return {"limits": vendor.limits.settings}
+    limits = vendor.limits
+    refused = {kind: limits.refused[kind] for kind in ("minute", "day", "concurrent")}
+    return {"limits": limits.settings, "usage": limits.usage(), "allowed": dict(limits.allowed), "refused": refused}
 
 
 def _capabilities(vendor: Vendor, request: Request, given: Any) -> object:

@@ -41,12 +41,14 @@ class Fault:
     code: Any
     after: bool
     by: int | None = None
+    retry_after_s: int | None = None
     struck: int = 0
 
     def describe(self) -> JsonObject:
         return {
-            "id": self.id, "kind": self.kind, "count": self.count, "share": self.share, "ms": self.ms,
-            "by": self.by, "status": self.status, "code": self.code, "applied": "after" if self.after else "before",
+            "id": self.id, "kind": self.kind, "count": self.count, "share": self.share, "ms": self.ms, "by": self.by,
+            "status": self.status, "code": self.code, "retry_after_s": self.retry_after_s,
+            "applied": "after" if self.after else "before",
             "match": {"method": self.method, "path": self.path.pattern if self.path else None,
                       "module": self.module, "event": self.event},
             "struck": self.struck,
@@ -71,7 +73,8 @@ def _strikes(given: JsonObject) -> tuple[int | None, float | None]:
 
 
 def parse_fault(number: int, given: JsonObject) -> Fault:
-    """Shape: {kind, count | share, match: {method, path, module, event}, ms, by, status, code, applied}."""
+    """Shape: {kind, count | share, match: {method, path, module, event}, ms, by, status, code, retry_after_s,
+    applied}."""
     kind, status = _kind_and_status(given)
     count, share = _strikes(given)
     match = given.get("match") or {}
@@ -83,6 +86,7 @@ def parse_fault(number: int, given: JsonObject) -> Fault:
         id=number, kind=kind, count=count, share=share,
         method=str(match["method"]).upper() if match.get("method") else None, path=path,
         module=match.get("module"), event=match.get("event"), ms=_ms(kind, given), by=_by(given),
+        retry_after_s=None if given.get("retry_after_s") is None else int(given["retry_after_s"]),
         status=status, code=given.get("code"), after=kind in ALWAYS_AFTER or given.get("applied") == "after",
     )  # fmt: skip
 

@@ -118,10 +118,17 @@ def _spoilt(vendor: Vendor, request: Request, fault: Fault, answer: Answer | Non
         body = answer.body if answer else b""
         return Answer(answer.status if answer else 200, body[: max(1, len(body) // 2)] or b'{"code":')
     if fault.kind == "429":
-        return vendor.over_limit(fault.code if fault.code in ("day", "concurrent") else "minute")
+        return _later(fault, vendor.over_limit(fault.code if fault.code in ("day", "concurrent") else "minute"))
     if fault.kind == "expired_token":
         vendor.end_token(request)
         return vendor.token_error()
     if fault.kind == "body_code":
         return vendor.body_error(fault)
-    return vendor.server_error(fault.status)
+    return _later(fault, vendor.server_error(fault.status))
+
+
+def _later(fault: Fault, answer: Answer) -> Answer:
+    """Neither vendor is known to send Retry-After: only when the fault asks for it."""
+    if fault.retry_after_s is not None:
+        answer.headers["Retry-After"] = str(fault.retry_after_s)
+    return answer

@@ -118,7 +118,7 @@ class Vendor(ABC):
     def reset(self) -> None:
         self.capabilities.reset()
         self.faults.clear()
-        self.limits.configure({})
+        self.limits.reset()
         self.calls.clear()
         self.webhooks.clear()
         self.reset_records()

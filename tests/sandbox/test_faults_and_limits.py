@@ -168,15 +168,112 @@ def test_the_day_of_books(box: Box) -> None:
     assert box.books("GET", "/contacts").status_code == 200
     answer = box.books("GET", "/contacts")
     assert (answer.status_code, answer.json()["code"]) == (429, 45)
+    assert answer.json()["message"] == "You have exceeded the maximum number of requests per day."
+    assert "retry-after" not in answer.headers
 
 
-def test_too_many_at_once(box: Box) -> None:
+def test_the_day_of_fsm(box: Box) -> None:
+    limits(box, FSM, per_day=1)
+    assert create(box).status_code == 201
+    answer = create(box)
+    assert (answer.status_code, answer.json()["code"]) == (429, "TOO_MANY_REQUESTS")
+    assert companies(box) == 1
+
+
+def test_a_day_can_be_short_and_passes(box: Box) -> None:
+    limits(box, BOOKS, per_day=1, day_s=0.05)
+    assert [box.books("GET", "/contacts").status_code for _ in range(2)] == [200, 429]
+    wait_until(lambda: box.books("GET", "/contacts").status_code == 200)
+
+
+def test_a_refusal_for_the_day_tells_what_is_left_of_the_minute(box: Box) -> None:
+    limits(box, BOOKS, per_minute=9, per_day=1)
+    limits(box, FSM, per_minute=9, per_day=1)
+    books = [box.books("GET", "/contacts") for _ in range(2)][1]
+    fsm = [box.fsm("GET", "/Companies") for _ in range(2)][1]
+    names = [
+        (books, "x-rate-limit-limit", "x-rate-limit-remaining"),
+        (fsm, "x-ratelimit-limit", "x-ratelimit-remaining"),
+    ]
+    assert [(one.status_code, one.headers[limit], one.headers[left]) for one, limit, left in names] == [
+        (429, "9", "8"),
+        (429, "9", "8"),
+    ]
+
+
+def at_once(box: Box, vendor: str, path: str) -> list[httpx.Response]:
+    """The answer of a slow call and of one in the midst of it."""
+    limits(box, vendor, concurrent=1)
+    box.token(vendor)
+    call = box.books if vendor == BOOKS else box.fsm
+    fault(box, vendor, kind="latency", ms=150)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(call, "GET", path)
+        wait_until(lambda: not box.control(vendor, "GET", "faults")["faults"])
+        refused = call("GET", path)
+        return [slow.result(), refused, call("GET", path)]
+
+
+def test_too_many_at_once_for_books(box: Box) -> None:
+    slow, refused, alone = at_once(box, BOOKS, "/contacts")
+    assert [one.status_code for one in (slow, refused, alone)] == [200, 429, 200]
+    assert refused.json()["code"] == 1070
+    assert refused.json()["message"] == "The maximum number of in process requests has been exceeded."
+
+
+def test_too_many_at_once_for_fsm(box: Box) -> None:
+    slow, refused, alone = at_once(box, FSM, "/Companies")
+    assert [one.status_code for one in (slow, refused, alone)] == [204, 429, 204]
+    assert refused.json()["code"] == "TOO_MANY_REQUESTS"
+
+
+def test_calls_that_come_together_meet(box: Box) -> None:
     limits(box, BOOKS, concurrent=1)
     box.token(BOOKS)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: box.books("GET", "/contacts"), range(8)))
     assert {one.json()["code"] for one in answers} == {0, 1070}
-    assert box.books("GET", "/contacts").status_code == 200  # one alone goes through
+
+
+def test_the_control_shows_what_is_used_left_and_refused(box: Box) -> None:
+    limits(box, BOOKS, per_minute=2, per_day=100, concurrent=5)
+    for _ in range(5):
+        box.books("GET", "/contacts")
+    shown = box.control(BOOKS, "GET", "limits")
+    (usage,) = shown["usage"].values()
+    assert [(usage[name]["used"], usage[name]["remaining"]) for name in ("per_minute", "per_day", "concurrent")] == [
+        (2, 0),
+        (2, 98),
+        (0, 5),
+    ]
+    assert usage["concurrent"]["most"] == 1
+    assert 0 < usage["per_minute"]["reset_s"] <= 60 < usage["per_day"]["reset_s"] <= 86_400
+    assert shown["refused"] == {"minute": 3, "day": 0, "concurrent": 0}
+    assert list(shown["allowed"].values()) == [2]
+    limits(box, BOOKS, per_day=1)
+    for _ in range(3):
+        box.books("GET", "/contacts")
+    assert box.control(BOOKS, "GET", "limits")["refused"] == {"minute": 3, "day": 2, "concurrent": 0}
+    box.control(BOOKS, "POST", "reset")
+    assert box.control(BOOKS, "GET", "limits") == {
+        "limits": {},
+        "usage": {},
+        "allowed": {},
+        "refused": {"minute": 0, "day": 0, "concurrent": 0},
+    }
+
+
+@pytest.mark.parametrize("name", ["window_s", "day_s"])
+def test_a_window_takes_time(box: Box, name: str) -> None:
+    assert box.http.post(f"/_sandbox/{BOOKS}/limits", json={"per_day": 1, name: 0}).status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["429", "503"])
+def test_retry_after_only_by_a_fault_that_says_so(box: Box, kind: str) -> None:
+    fault(box, BOOKS, kind=kind, retry_after_s=7)
+    fault(box, BOOKS, kind=kind)
+    answers = [box.books("GET", "/contacts") for _ in range(2)]
+    assert [one.headers.get("retry-after") for one in answers] == ["7", None]
 
 
 def test_slow_calls_count_among_those_at_once(box: Box) -> None:
