@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ class Fault:
     path: re.Pattern[str] | None
     module: str | None
     event: str | None
+    user: str | None
     ms: int
     status: int
     code: Any
@@ -50,7 +52,7 @@ class Fault:
             "status": self.status, "code": self.code, "retry_after_s": self.retry_after_s,
             "applied": "after" if self.after else "before",
             "match": {"method": self.method, "path": self.path.pattern if self.path else None,
-                      "module": self.module, "event": self.event},
+                      "module": self.module, "event": self.event, "user": self.user},
             "struck": self.struck,
         }  # fmt: skip
 
@@ -73,7 +75,7 @@ def _strikes(given: JsonObject) -> tuple[int | None, float | None]:
 
 
 def parse_fault(number: int, given: JsonObject) -> Fault:
-    """Shape: {kind, count | share, match: {method, path, module, event}, ms, by, status, code, retry_after_s,
+    """Shape: {kind, count | share, match: {method, path, module, event, user}, ms, by, status, code, retry_after_s,
     applied}."""
     kind, status = _kind_and_status(given)
     count, share = _strikes(given)
@@ -85,7 +87,8 @@ def parse_fault(number: int, given: JsonObject) -> Fault:
     return Fault(
         id=number, kind=kind, count=count, share=share,
         method=str(match["method"]).upper() if match.get("method") else None, path=path,
-        module=match.get("module"), event=match.get("event"), ms=_ms(kind, given), by=_by(given),
+        module=match.get("module"), event=match.get("event"), user=match.get("user"),
+        ms=_ms(kind, given), by=_by(given),
         retry_after_s=None if given.get("retry_after_s") is None else int(given["retry_after_s"]),
         status=status, code=given.get("code"), after=kind in ALWAYS_AFTER or given.get("applied") == "after",
     )  # fmt: skip
@@ -129,7 +132,7 @@ class FaultBook:
         self._faults.clear()
         self._random.seed(0)
 
-    def for_call(self, method: str, path: str) -> list[Fault]:
+    def for_call(self, method: str, path: str, user: Callable[[], str | None]) -> list[Fault]:
         """The faults that strike this call: any latency, and at most one that spoils it."""
         if not self._faults:
             return []
@@ -139,6 +142,8 @@ class FaultBook:
             if fault.kind not in CALL_KINDS or (spoilt and fault.kind != "latency"):
                 continue
             if fault.method not in (None, method) or (fault.path and not fault.path.search(path)):
+                continue
+            if fault.user is not None and fault.user != user():
                 continue
             if self._strike(fault):
                 struck.append(fault)

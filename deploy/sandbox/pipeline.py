@@ -50,7 +50,7 @@ async def serve(vendor: Vendor, request: Request) -> Answer:
     started, at = time.perf_counter(), time.time() * 1000
     request.request_id = request.headers.get("x-request-id") or uuid.uuid4().hex
     seq = vendor.calls.next_seq()
-    strike = _Strike.of(vendor.faults.for_call(request.method, request.path))
+    strike = _Strike.of(vendor.faults.for_call(request.method, request.path, lambda: vendor.user_of(request)))
     status = 0
     try:
         answer = await _answer(vendor, request, strike)

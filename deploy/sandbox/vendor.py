@@ -55,6 +55,10 @@ class Vendor(ABC):
         """Sets `request.caller`, or raises Refusal in the vendor's words."""
 
     @abstractmethod
+    def user_of(self, request: Request) -> str | None:
+        """Who calls, as far as the call tells; for faults that strike one user's calls."""
+
+    @abstractmethod
     def limit_key(self, request: Request) -> str:
         """Whose limit the call uses: an organisation, or a user."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.sandbox.support import ACCOUNTS, BOOKS, FSM, Box
+from tests.sandbox.support import ACCOUNTS, BOOKS, FSM, Box, wait_until
 
 pytestmark = pytest.mark.rule("OP-3")
 REDIRECT = "http://127.0.0.1:9/callback"
@@ -149,6 +149,142 @@ def test_the_control_revokes_a_user_and_ends_access_tokens(box: Box) -> None:
     user = box.info["vendors"][ACCOUNTS]["users"]["person"]
     assert box.control(ACCOUNTS, "POST", "revoke", {"user": user}) == {"revoked": 2}
     assert box.refresh(person_of(box)) == {"error": "invalid_code"}
+
+
+def test_the_control_revokes_all_grants_of_a_vendor(box: Box) -> None:
+    granted = box.granted("ZohoFSM.modules.all")
+    token = box.token(FSM)
+    assert box.control(ACCOUNTS, "POST", "revoke", {"vendor": FSM}) == {"revoked": 3}
+    for refresh_token in (granted["refresh_token"], person_of(box)):
+        assert box.refresh(refresh_token) == {"error": "invalid_code"}
+    for access in (granted["access_token"], token):
+        assert box.fsm("GET", "/Companies", token=access).json()["code"] == "INVALID_OAUTHTOKEN"
+    assert "access_token" in box.refresh(person_of(box, BOOKS))
+    assert "access_token" in box.refresh(box.granted("ZohoFSM.modules.all")["refresh_token"])
+
+
+def test_the_control_revokes_by_all_that_is_said(box: Box) -> None:
+    integration = box.info["vendors"][ACCOUNTS]["users"]["integration"]
+    given = {"vendor": BOOKS, "user": integration}
+    assert box.control(ACCOUNTS, "POST", "revoke", given) == {"revoked": 1}
+    assert "access_token" in box.refresh(person_of(box, BOOKS))
+    assert box.control(ACCOUNTS, "POST", "revoke", {"client_id": box.info["client_id"]}) == {"revoked": 3}
+    assert box.http.post(f"/_sandbox/{ACCOUNTS}/revoke", json={}).status_code == 400
+
+
+# Rotation
+
+
+def rotating(box: Box, **more: int) -> None:
+    box.control(ACCOUNTS, "POST", "capabilities", {"rotate_refresh_tokens": True, **more})
+
+
+def test_a_rotating_token_is_replaced_and_works_on_within_its_grace(box: Box) -> None:
+    rotating(box)
+    first = person_of(box)
+    second = box.refresh(first)["refresh_token"]
+    assert second != first
+    third = box.refresh(second)["refresh_token"]
+    again = box.refresh(first)["refresh_token"]
+    assert len({first, second, third, again}) == 4
+    assert all("access_token" in box.refresh(one) for one in (first, second, third, again))
+
+
+def test_a_former_token_ends_after_its_grace_and_the_new_one_does_not(box: Box) -> None:
+    rotating(box, grace_s=0)
+    first = person_of(box)
+    second = box.refresh(first)["refresh_token"]
+    assert box.refresh(first) == {"error": "invalid_code"}
+    assert "access_token" in box.refresh(second)
+
+
+def test_two_who_refresh_at_once_hold_one_good_token_between_them(box: Box) -> None:
+    rotating(box)
+    first = person_of(box)
+    one, other = box.refresh(first)["refresh_token"], box.refresh(first)["refresh_token"]
+    (grant,) = [row for row in box.control(ACCOUNTS, "GET", "state")["modules"]["grants"] if row["refreshes"]]
+    assert grant["refresh_token"] == other
+    assert set(grant["former"]) == {first, one}
+    assert all(0 < left_s <= 1800 for left_s in grant["former"].values())
+    assert (grant["vendor"], grant["refreshes"]) == (FSM, 2)
+
+
+def test_revoking_ends_former_tokens_too(box: Box) -> None:
+    rotating(box)
+    first = person_of(box)
+    second = box.refresh(first)["refresh_token"]
+    assert box.control(ACCOUNTS, "POST", "revoke", {"refresh_token": first}) == {"revoked": 1}
+    assert [box.refresh(one) for one in (first, second)] == [{"error": "invalid_code"}] * 2
+
+
+def test_the_allowance_is_kept_over_a_rotation(box: Box) -> None:
+    rotating(box, token_allowance=2)
+    token = person_of(box)
+    for _ in range(2):
+        token = str(box.refresh(token)["refresh_token"])
+    assert box.refresh(token)["error"] == "Access Denied"
+    box.control(ACCOUNTS, "POST", "capabilities", {"token_allowance": 3})
+    assert "access_token" in box.refresh(token)  # the refusal replaced nothing
+
+
+# Faults of the token call
+
+
+def token_form(box: Box, refresh_token: str) -> dict[str, str]:
+    form = {"client_id": box.info["client_id"], "client_secret": box.info["client_secret"]}
+    return form | {"grant_type": "refresh_token", "refresh_token": refresh_token}
+
+
+def token_call(box: Box, refresh_token: str) -> httpx.Response:
+    return box.http.post(f"/{ACCOUNTS}/oauth/v2/token", data=token_form(box, refresh_token))
+
+
+@pytest.mark.parametrize(("applied", "refreshes"), [("before", 0), ("after", 1)])
+def test_the_token_call_fails_before_or_after_the_grant(box: Box, applied: str, refreshes: int) -> None:
+    rotating(box, grace_s=0)
+    given = {"kind": "502", "applied": applied, "match": {"path": "token$"}}
+    box.control(ACCOUNTS, "POST", "faults", given)
+    first = person_of(box)
+    assert token_call(box, first).status_code == 502
+    assert sum(row["refreshes"] for row in box.control(ACCOUNTS, "GET", "state")["modules"]["grants"]) == refreshes
+    assert ("access_token" in box.refresh(first)) is (refreshes == 0)
+
+
+def test_the_reply_of_a_token_call_is_lost_after_the_grant(box: Box) -> None:
+    rotating(box)
+    box.control(ACCOUNTS, "POST", "faults", {"kind": "reply_lost", "match": {"path": "token$"}})
+    first = person_of(box)
+    with pytest.raises(httpx.RemoteProtocolError):
+        token_call(box, first)
+    (grant,) = [row for row in box.control(ACCOUNTS, "GET", "state")["modules"]["grants"] if row["refreshes"]]
+    assert grant["refresh_token"] != first
+    assert "access_token" in box.refresh(first)  # within its grace
+
+
+@pytest.mark.parametrize("applied", ["before", "after"])
+def test_a_slow_token_call_grants_before_or_after_the_wait(box: Box, applied: str) -> None:
+    box.control(ACCOUNTS, "POST", "faults", {"kind": "latency", "ms": 300, "applied": applied})
+    with pytest.raises(httpx.ReadTimeout):
+        box.http.post(f"/{ACCOUNTS}/oauth/v2/token", data=token_form(box, person_of(box)), timeout=0.05)
+    wait_until(lambda: box.control(ACCOUNTS, "GET", "calls")["calls"])
+    (call,) = box.control(ACCOUNTS, "GET", "calls")["calls"]
+    assert (call["applied"], call["fault"], call["user"]) == (True, "latency", "person@sandbox.test")
+
+
+def test_a_fault_can_strike_one_user_s_tokens_only(box: Box) -> None:
+    tokens = box.info["vendors"][FSM]["refresh_tokens"]
+    given = {"kind": "503", "count": 9, "match": {"user": "integration@sandbox.test"}}
+    box.control(ACCOUNTS, "POST", "faults", given)
+    assert token_call(box, tokens["integration"]).status_code == 503
+    assert token_call(box, tokens["person"]).status_code == 200
+
+
+def test_token_calls_are_logged_by_grant_and_user_without_a_token(box: Box) -> None:
+    box.refresh(person_of(box))
+    (call,) = box.control(ACCOUNTS, "GET", "calls")["calls"]
+    assert (call["module"], call["user"]) == ("token", "person@sandbox.test")
+    assert call["record"].startswith("grant-")
+    assert person_of(box) not in str(call)
 
 
 def test_an_access_token_ends_after_its_time(box: Box) -> None:

@@ -106,6 +106,13 @@ def test_the_accounts_server_can_fail_too(box: Box) -> None:
     assert box.refresh("any")["error"] == "general_error"
 
 
+def test_a_fault_can_strike_one_user_s_calls_only(box: Box) -> None:
+    integration = box.token(FSM, "integration")
+    fault(box, FSM, kind="503", count=9, match={"user": "integration@sandbox.test"})
+    assert box.fsm("GET", "/Companies", token=integration).status_code == 503
+    assert box.fsm("GET", "/Companies").status_code == 204
+
+
 def test_an_unknown_fault_is_refused(box: Box) -> None:
     response = box.http.post(f"/_sandbox/{FSM}/faults", json={"kind": "gremlins"})
     assert response.status_code == 400

@@ -4,6 +4,7 @@ Source: fact sheet of Zoho CRM, section 1 (sign-in of all Zoho products)."""
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections import deque
@@ -27,19 +28,31 @@ DEFAULTS = {
     "max_access_tokens": 15,
     "max_refresh_tokens": 20,
     "consent_denied": False,
+    "rotate_refresh_tokens": False,
+    "grace_s": 1800,
 }
 
 
 @dataclass(slots=True)
 class Grant:
-    """A refresh token: who gave what to which client."""
+    """A refresh token: who gave what to which client. `id` names it in the log of calls, where no token belongs."""
 
+    id: str
     token: str
     user: str
     client_id: str
     scopes: tuple[str, ...]
+    refreshes: int = 0
     issued: deque[float] = field(default_factory=deque)
     live: deque[str] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Former:
+    """A refresh token that was replaced, good until `expires` all the same."""
+
+    grant: Grant
+    expires: float
 
 
 @dataclass(slots=True)
@@ -82,6 +95,8 @@ class Grants:
         self.settings: Callable[[str], int] = lambda name: int(DEFAULTS[name])
         self.clock: Callable[[], float] = time.monotonic
         self.grants: dict[str, Grant] = {}
+        self._ids = itertools.count(1)
+        self._former: dict[str, Former] = {}
         self._access: dict[str, Access] = {}
         self._codes: dict[str, Code] = {}
 
@@ -92,6 +107,7 @@ class Grants:
     def reset(self) -> None:
         """Every token ends; those that were printed at the start are valid again, as new."""
         self.grants.clear()
+        self._former.clear()
         self._access.clear()
         self._codes.clear()
         for product in self.products.values():
@@ -99,7 +115,14 @@ class Grants:
 
     def _add_ready_grants(self, product: Product) -> None:
         for token, user in ((product.person_token, PERSON), (product.integration_token, INTEGRATION)):
-            self.grants[token] = Grant(token, user, CLIENT_ID, product.all_scopes)
+            self.grants[token] = self._new_grant(token, user, product.all_scopes)
+
+    def _new_grant(self, token: str, user: str, scopes: tuple[str, ...]) -> Grant:
+        return Grant(f"grant-{next(self._ids)}", token, user, CLIENT_ID, scopes)
+
+    def vendor_of(self, grant: Grant) -> str | None:
+        product = self.product_of(grant.scopes)
+        return product.vendor if product else None
 
     def product_of(self, scopes: tuple[str, ...]) -> Product | None:
         """The first product named; a grant over two products gets the address of the first [I]."""
@@ -124,7 +147,7 @@ class Grants:
             raise TokenError("invalid_code")
         if found.redirect_uri != redirect_uri:
             raise TokenError("invalid_redirect_uri")
-        grant = Grant(f"1000.{secrets.token_hex(32)}", found.user, CLIENT_ID, found.scopes)
+        grant = self._new_grant(f"1000.{secrets.token_hex(32)}", found.user, found.scopes)
         if found.offline:
             self._keep(grant)
         return grant, found.offline
@@ -147,11 +170,41 @@ class Grants:
             self._access.pop(grant.live.popleft(), None)
         return token
 
-    def refresh(self, refresh_token: str) -> tuple[Grant, str]:
+    def grant_of(self, refresh_token: str) -> Grant | None:
+        """By its token, or by one that was replaced and is within its grace."""
         grant = self.grants.get(refresh_token)
+        former = self._former.get(refresh_token)
+        if grant is None and former is not None and former.expires > self.clock():
+            grant = self.grants.get(former.grant.token)
+        return grant
+
+    def refresh(self, refresh_token: str) -> tuple[Grant, str, bool]:
+        """The grant, an access token, and whether the refresh token was replaced and has to be told.
+
+        Zoho's does not rotate [V]; with rotation each refresh replaces it, one with a former token too, so that of two
+        who refresh at once the first one's token has the grace left only."""
+        grant = self.grant_of(refresh_token)
         if grant is None:
             raise TokenError("invalid_code")
-        return grant, self.new_access(grant)
+        access = self.new_access(grant)
+        grant.refreshes += 1
+        rotates = bool(self.settings("rotate_refresh_tokens"))
+        if rotates:
+            self._rotate(grant)
+        return grant, access, rotates
+
+    def _rotate(self, grant: Grant) -> None:
+        self._former[grant.token] = Former(grant, self.clock() + self.settings("grace_s"))
+        del self.grants[grant.token]
+        grant.token = f"1000.{secrets.token_hex(32)}"
+        self.grants[grant.token] = grant
+
+    def former_of(self, grant: Grant) -> dict[str, float]:
+        """Replaced tokens that still work, with the seconds left."""
+        now = self.clock()
+        return {
+            token: one.expires - now for token, one in self._former.items() if one.grant is grant and one.expires > now
+        }
 
     def _spend_allowance(self, grant: Grant) -> None:
         now = self.clock()
@@ -171,15 +224,23 @@ class Grants:
 
     def revoke(self, token: str) -> bool:
         """A refresh token with all it gave, or one access token."""
-        grant = self.grants.pop(token, None)
+        grant = self.grant_of(token)
         if grant is None:
             return self._access.pop(token, None) is not None
+        del self.grants[grant.token]
         for live in grant.live:
             self._access.pop(live, None)
         return True
 
-    def revoke_user(self, user: str) -> int:
-        ended = [token for token, grant in self.grants.items() if grant.user == user]
+    def revoke_all(self, user: str | None, vendor: str | None, client_id: str | None) -> int:
+        """Every grant to which all that is given applies."""
+        ended = [
+            token
+            for token, grant in self.grants.items()
+            if user in (None, grant.user)
+            and vendor in (None, self.vendor_of(grant))
+            and client_id in (None, grant.client_id)
+        ]
         for token in ended:
             self.revoke(token)
         return len(ended)

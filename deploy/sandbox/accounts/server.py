@@ -10,7 +10,7 @@ from deploy.sandbox.accounts.grants import Grants, TokenError
 from deploy.sandbox.faults import Fault
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.limits import Verdict
-from deploy.sandbox.messages import Answer, Request
+from deploy.sandbox.messages import Answer, Caller, Request
 from deploy.sandbox.routing import Router
 from deploy.sandbox.vendor import Vendor, World
 
@@ -68,7 +68,7 @@ class ZohoAccounts(Vendor):
             answer = self._grant_token(request, fields)
         except TokenError as error:
             return _token_error(error.error)
-        request.touch("token", None, applied=True)
+        request.touch("token", request.record, applied=True)
         return Answer.of(answer)
 
     def _grant_token(self, request: Request, fields: dict[str, str]) -> JsonObject:
@@ -78,13 +78,27 @@ class ZohoAccounts(Vendor):
             raise TokenError("invalid_client_secret")
         kind = fields.get("grant_type")
         if kind == "refresh_token":
-            grant, access = self.grants.refresh(fields.get("refresh_token", ""))
-            return self._token_answer(request, access, grant)
-        if kind == "authorization_code":
-            grant, offline = self.grants.redeem(fields.get("code", ""), fields.get("redirect_uri", ""))
-            answer = self._token_answer(request, self.grants.new_access(grant), grant)
-            return {**answer, "refresh_token": grant.token} if offline else answer
-        raise TokenError("unsupported_grant_type")
+            self._note_grant(request, self.grants.grant_of(fields.get("refresh_token", "")))
+            grant, access, told = self.grants.refresh(fields.get("refresh_token", ""))
+        elif kind == "authorization_code":
+            grant, told = self.grants.redeem(fields.get("code", ""), fields.get("redirect_uri", ""))
+            access = self.grants.new_access(grant)
+            self._note_grant(request, grant)
+        else:
+            raise TokenError("unsupported_grant_type")
+        answer = self._token_answer(request, access, grant)
+        return {**answer, "refresh_token": grant.token} if told else answer
+
+    def _note_grant(self, request: Request, grant: zoho.Grant | None) -> None:
+        """For the log of calls."""
+        if grant is not None:
+            request.touch("token", grant.id)
+            request.caller = Caller(grant.user, frozenset(), "")
+
+    def user_of(self, request: Request) -> str | None:
+        fields = dict(parse_qsl(request.body.decode("utf-8", "replace")))
+        grant = self.grants.grant_of(fields.get("refresh_token", ""))
+        return grant.user if grant else None
 
     def _token_answer(self, request: Request, access: str, grant: zoho.Grant) -> JsonObject:
         """`token_type` says Bearer although the header must not [T]."""
@@ -105,11 +119,14 @@ class ZohoAccounts(Vendor):
     # Control
 
     def _control_revoke(self, request: Request) -> Answer:
-        """{refresh_token} or {user}: as when the user withdraws the grant."""
+        """{refresh_token}, or any of {user, vendor, client_id}: as when the user withdraws the grant."""
         given = jsonio.loads_object(request.body)
-        if "user" in given:
-            return Answer.of({"revoked": self.grants.revoke_user(given["user"])})
-        return Answer.of({"revoked": int(self.grants.revoke(given["refresh_token"]))})
+        if "refresh_token" in given:
+            return Answer.of({"revoked": int(self.grants.revoke(given["refresh_token"]))})
+        if not given or set(given) - {"user", "vendor", "client_id"}:
+            raise ValueError("say whose: refresh_token, or any of user, vendor, client_id")
+        revoked = self.grants.revoke_all(given.get("user"), given.get("vendor"), given.get("client_id"))
+        return Answer.of({"revoked": revoked})
 
     def _control_expire(self, request: Request) -> Answer:
         """Every access token ends now; refresh tokens stay."""
@@ -135,7 +152,11 @@ class ZohoAccounts(Vendor):
         return {
             "grants": [
                 {
+                    "id": one.id,
+                    "vendor": self.grants.vendor_of(one),
                     "refresh_token": one.token,
+                    "former": self.grants.former_of(one),
+                    "refreshes": one.refreshes,
                     "user": one.user,
                     "scopes": list(one.scopes),
                     "live_access_tokens": len(one.live),

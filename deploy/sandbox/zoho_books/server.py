@@ -68,6 +68,10 @@ class ZohoBooks(Vendor):
             raise Refusal(errors.bad_token())
         request.caller = caller
 
+    def user_of(self, request: Request) -> str | None:
+        caller = self.grants.caller(bearer_of(request.headers) or "")
+        return caller.user if caller else None
+
     def limit_key(self, request: Request) -> str:
         """All callers of an organisation share its limit."""
         return str(ORG["organization_id"])

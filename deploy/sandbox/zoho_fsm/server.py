@@ -72,6 +72,10 @@ class ZohoFsm(Vendor):
             raise Refusal(errors.bad_token())
         request.caller = caller
 
+    def user_of(self, request: Request) -> str | None:
+        caller = self.grants.caller(bearer_of(request.headers) or "")
+        return caller.user if caller else None
+
     def limit_key(self, request: Request) -> str:
         return request.caller.user if request.caller else ""
 
