@@ -35,9 +35,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def server_config(sandbox: Sandbox) -> uvicorn.Config:
-    """No proxy headers: a wrapper round `send` would hide the transport that a lost reply must cut."""
+    """No proxy headers: a wrapper round `send` would hide the transport that a lost reply must cut. No date header:
+    each vendor sends the one of its own clock."""
     return uvicorn.Config(
-        sandbox, log_level="warning", access_log=False, proxy_headers=False, server_header=False, date_header=True,
+        sandbox, log_level="warning", access_log=False, proxy_headers=False, server_header=False, date_header=False,
         timeout_keep_alive=75, timeout_graceful_shutdown=1, backlog=2048,
     )  # fmt: skip
 

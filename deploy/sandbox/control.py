@@ -70,6 +70,26 @@ def _show_capabilities(vendor: Vendor, request: Request, given: Any) -> object:
     return {"capabilities": vendor.capabilities.values}
 
 
+def _clock(vendor: Vendor, request: Request, given: Any) -> object:
+    vendor.clock.set(float(given["offset_s"]))
+    return vendor.clock.describe()
+
+
+def _show_clock(vendor: Vendor, request: Request, given: Any) -> object:
+    return vendor.clock.describe()
+
+
+def _visibility(vendor: Vendor, request: Request, given: Any) -> object:
+    for module in given.get("modules") or {}:
+        if module not in vendor.describe("").get("modules", ()):
+            raise KeyError(module)
+    return vendor.visibility.configure(given)
+
+
+def _show_visibility(vendor: Vendor, request: Request, given: Any) -> object:
+    return vendor.visibility.describe()
+
+
 def _webhooks(vendor: Vendor, request: Request, given: Any) -> object:
     return {"webhooks": vendor.webhooks.configure(given)}
 
@@ -127,6 +147,10 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("POST", "limits"): _limits,
     ("GET", "capabilities"): _show_capabilities,
     ("POST", "capabilities"): _capabilities,
+    ("GET", "clock"): _show_clock,
+    ("POST", "clock"): _clock,
+    ("GET", "visibility"): _show_visibility,
+    ("POST", "visibility"): _visibility,
     ("GET", "webhooks"): _show_webhooks,
     ("POST", "webhooks"): _webhooks,
     ("DELETE", "webhooks"): _clear_webhooks,

@@ -78,6 +78,7 @@ async def _answer(vendor: Vendor, request: Request, strike: _Strike) -> Answer:
     if strike.after:
         answer = _spoilt(vendor, request, strike.after, answer)
     answer.headers.setdefault("x-request-id", request.request_id)
+    answer.headers["date"] = vendor.clock.http_date()
     return answer
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 
 import orjson
@@ -12,19 +13,16 @@ import orjson
 from deploy.sandbox.jsonio import JsonObject
 
 
-def now_ms() -> datetime:
-    """Aware UTC at millisecond resolution; the vendors show less of it."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
 @dataclass(slots=True)
 class Record:
+    """`created_at` and `modified_at` are by the vendor's clock; `written_ms`, epoch milliseconds, by this machine's."""
+
     id: str
     data: JsonObject
     created_at: datetime
     modified_at: datetime
     seq: int = 0
+    written_ms: float = 0
     rendered: dict[str, orjson.Fragment] = field(default_factory=dict)
 
 
@@ -38,6 +36,8 @@ class Table:
         self.name = name
         self.records: dict[str, Record] = {}
         self.removed: dict[str, Record] = {}
+        # Ids that lists and searches do not show yet, until when by the monotonic clock.
+        self._hidden: dict[str, float] = {}
         self._next_id = first_id
         self._next_seq = 1
         self._keys_of = dict(indexes or {})
@@ -55,19 +55,44 @@ class Table:
         record.seq, self._next_seq = self._next_seq, self._next_seq + 1
         self.records[record.id] = record
         self.removed.pop(record.id, None)
+        record.written_ms = time.time() * 1000
         self._index(record)
         return record
 
     def changed(self, record: Record) -> None:
         """Call after the data of a record was altered."""
         record.rendered.clear()
+        record.written_ms = time.time() * 1000
         self._unindex(record)
         self._index(record)
 
     def remove(self, record: Record) -> None:
         self.removed[record.id] = self.records.pop(record.id)
+        self._hidden.pop(record.id, None)
         self._unindex(record)
         self._views.clear()
+
+    def hide(self, record: Record, ms: int) -> None:
+        if ms > 0:
+            self._hidden[record.id] = time.monotonic() + ms / 1000
+
+    def is_hidden(self, record: Record) -> bool:
+        return self._hidden.get(record.id, 0) > time.monotonic()
+
+    def listed(self, records: list[Record]) -> list[Record]:
+        """Those that lists and searches show by now."""
+        if not self._hidden:
+            return records
+        now = time.monotonic()
+        self._hidden = {record_id: until for record_id, until in self._hidden.items() if until > now}
+        return [record for record in records if record.id not in self._hidden] if self._hidden else records
+
+    def sandbox_times(self, record: Record) -> JsonObject:
+        """What `state` adds to a record."""
+        return {
+            "created_ms": epoch_ms(record.created_at), "modified_ms": epoch_ms(record.modified_at),
+            "written_ms": record.written_ms, "hidden": self.is_hidden(record),
+        }  # fmt: skip
 
     def forget_renderings(self) -> None:
         """For a module whose rows show something of another module's record."""

@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 from deploy.sandbox.calls import CallLog
 from deploy.sandbox.capabilities import Capabilities
+from deploy.sandbox.clock import Clock
 from deploy.sandbox.faults import Fault, FaultBook
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.limits import Limits, Verdict
 from deploy.sandbox.messages import Answer, Request
 from deploy.sandbox.routing import Router
+from deploy.sandbox.visibility import Visibility
 from deploy.sandbox.webhooks import Change, Dispatcher, Hook, Message
 
 T = TypeVar("T")
@@ -43,6 +45,8 @@ class Vendor(ABC):
         self.capabilities = Capabilities(capabilities)
         self.faults = FaultBook()
         self.limits = Limits(published_limits)
+        self.clock = Clock()
+        self.visibility = Visibility()
         self.calls = CallLog()
         self.webhooks = Dispatcher(self.compose_webhook, self.faults)
         # Routes under /_sandbox/{vendor}/ that only this vendor has.
@@ -121,13 +125,10 @@ class Vendor(ABC):
 
     def reset(self) -> None:
         self.capabilities.reset()
+        self.clock.set(0)
+        self.visibility.configure({})
         self.faults.clear()
         self.limits.reset()
         self.calls.clear()
         self.webhooks.clear()
         self.reset_records()
-
-
-def sandbox_times(created_at_ms: int, modified_at_ms: int) -> JsonObject:
-    """What `state` adds to a record: times finer than the vendor shows."""
-    return {"created_ms": created_at_ms, "modified_ms": modified_at_ms}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from deploy.sandbox.capabilities import Capabilities
+from deploy.sandbox.clock import Clock
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.routing import Router
+from deploy.sandbox.visibility import Visibility
 from deploy.sandbox.webhooks import Change, Dispatcher
 from deploy.sandbox.zoho_books.custom_fields import CustomFields
 
@@ -31,9 +33,11 @@ class Kept(Protocol):
 
 
 class Office:
-    def __init__(self, capabilities: Capabilities, webhooks: Dispatcher) -> None:
+    def __init__(self, capabilities: Capabilities, webhooks: Dispatcher, clock: Clock, visibility: Visibility) -> None:
         self.capabilities = capabilities
         self.webhooks = webhooks
+        self.clock = clock
+        self.visibility = visibility
         self.custom_fields = CustomFields()
         self.router = Router()
         self.modules: dict[str, Kept] = {}

@@ -11,8 +11,7 @@ import orjson
 from deploy.sandbox import jsonio
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.messages import Answer, Request
-from deploy.sandbox.store import Record, Table, epoch_ms, now_ms
-from deploy.sandbox.vendor import sandbox_times
+from deploy.sandbox.store import Record, Table
 from deploy.sandbox.webhooks import Change
 from deploy.sandbox.zoho_books import errors, listing, wire
 from deploy.sandbox.zoho_books.listing import SortKey, Test
@@ -116,7 +115,7 @@ class Resource(ABC):
         tests = listing.text_tests(query, self.texts) + self.list_tests(query) + self._lag_test()
         if tests:
             found = [record for record in found if all(test(record) for test in tests)]
-        rows, context = listing.paged(query, found)
+        rows, context = listing.paged(query, self.table.listed(found))
         page: JsonObject = {
             **context, "report_name": self.plural.capitalize(), "applied_filter": applied,
             "sort_column": sorting.column, "sort_order": sorting.order,
@@ -149,7 +148,7 @@ class Resource(ABC):
         lag_ms = self.office.capabilities["list_lag_ms"]
         if not lag_ms:
             return []
-        newest = now_ms() - timedelta(milliseconds=lag_ms)
+        newest = self.office.clock.now() - timedelta(milliseconds=lag_ms)
         return [lambda record: record.created_at <= newest]
 
     def _rendered(self, record: Record, kind: str, make: Callable[[Record], JsonObject]) -> orjson.Fragment:
@@ -204,10 +203,15 @@ class Resource(ABC):
 
     def _created(self, request: Request, given: JsonObject) -> Answer:
         changes = self._changes(given, None)
-        now = now_ms()
-        record = self._put_new(self.table.new_id(), changes, now, now)
+        record = self._made(changes)
         self.wrote(request, record, "create")
         return self._one(record, self.created_message, 201)
+
+    def _made(self, changes: JsonObject) -> Record:
+        now = self.office.clock.now()
+        record = self._put_new(self.table.new_id(), changes, now, now)
+        self.table.hide(record, self.office.visibility.hidden_ms(self.plural))
+        return record
 
     def _put_new(self, record_id: str, data: JsonObject, created_at: datetime, modified_at: datetime) -> Record:
         full = {**self.defaults(), "status": "active", "custom_field_hash": {}, **data}
@@ -227,7 +231,7 @@ class Resource(ABC):
 
     def _stamp(self, record: Record) -> None:
         """Every accepted write moves the modified time, also one that changes nothing [I]."""
-        record.modified_at = max(now_ms(), record.modified_at)
+        record.modified_at = self.office.clock.after(record.modified_at)
         self.table.changed(record)
 
     def _delete(self, request: Request) -> Answer:
@@ -292,7 +296,7 @@ class Resource(ABC):
             self.singular: {self.id_key: record_id},
             "organization_id": organization_id or ORG["organization_id"],
         }
-        return Change(self.plural, event, record_id, payload, wire.time_text(now_ms()), organization_id)
+        return Change(self.plural, event, record_id, payload, wire.time_text(self.office.clock.now()), organization_id)
 
     def stamps(self, record: Record) -> JsonObject:
         return {
@@ -303,7 +307,7 @@ class Resource(ABC):
     # The control
 
     def seed(self, given: JsonObject) -> str:
-        now = now_ms()
+        now = self.office.clock.now()
         created = wire.parse_time(given["created_time"]) if given.get("created_time") else now
         changed = given.get("last_modified_time")
         modified = wire.parse_time(changed) if changed else max(now, created)
@@ -326,13 +330,11 @@ class Resource(ABC):
         return [self._internal(record) for record in self.table.records.values()]
 
     def _internal(self, record: Record) -> JsonObject:
-        times = sandbox_times(epoch_ms(record.created_at), epoch_ms(record.modified_at))
-        return {**self.detail(record), "_sandbox": times}
+        return {**self.detail(record), "_sandbox": self.table.sandbox_times(record)}
 
     def edit(self, method: str, record_id: str | None, fields: JsonObject) -> JsonObject:
         if method == "POST":
-            now = now_ms()
-            record = self._put_new(self.table.new_id(), self._loosely(fields, None), now, now)
+            record = self._made(self._loosely(fields, None))
             self.office.emit(self.change(record, "create"), {})
             return self._internal(record)
         record = self.table.records[record_id or ""]

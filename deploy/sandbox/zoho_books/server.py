@@ -54,7 +54,7 @@ class ZohoBooks(Vendor):
         self.grants = world.get(Grants)
         self.product = Product("ZohoBooks", self.name, SCOPES)
         self.grants.add_product(self.product)
-        self.office = Office(self.capabilities, self.webhooks)
+        self.office = Office(self.capabilities, self.webhooks, self.clock, self.visibility)
         register_all(self.office)
         self.controls.add("POST", "custom_fields", self._define_fields)
         self.controls.add("GET", "custom_fields", self._show_fields)

@@ -9,8 +9,10 @@ from typing import Any
 import orjson
 
 from deploy.sandbox import jsonio
+from deploy.sandbox.clock import Clock
 from deploy.sandbox.jsonio import JsonObject
-from deploy.sandbox.store import Record, Table, now_ms
+from deploy.sandbox.store import Record, Table
+from deploy.sandbox.visibility import Visibility
 from deploy.sandbox.zoho_fsm import errors, wire
 from deploy.sandbox.zoho_fsm.fields import Module, check_value, spread_tax
 
@@ -24,8 +26,10 @@ def newest_first(records: Iterable[Record]) -> list[Record]:
 
 
 class Records:
-    def __init__(self, module: Module, others: dict[str, Records]) -> None:
+    def __init__(self, module: Module, others: dict[str, Records], clock: Clock, visibility: Visibility) -> None:
         self.module = module
+        self.clock = clock
+        self._visibility = visibility
         self._others = others
         self._next_address = module.first_id + 600_000_000
         self.clear()
@@ -133,8 +137,10 @@ class Records:
                 raise errors.missing(name)
 
     def create(self, changes: JsonObject) -> Record:
-        now = now_ms()
-        return self.put_new(self.table.new_id(), changes, now, now)
+        now = self.clock.now()
+        record = self.put_new(self.table.new_id(), changes, now, now)
+        self.table.hide(record, self._visibility.hidden_ms(self.module.name))
+        return record
 
     def put_new(self, record_id: str, data: JsonObject, created_at: datetime, modified_at: datetime) -> Record:
         full = {"ZBilling_Id": None, **self.module.defaults, "$inactive": False, **data}
@@ -143,7 +149,7 @@ class Records:
     def update(self, record: Record, changes: JsonObject) -> None:
         """Every accepted write moves Modified_Time, also one that changes nothing [I]."""
         record.data.update(changes)
-        record.modified_at = max(now_ms(), record.modified_at)
+        record.modified_at = self.clock.after(record.modified_at)
         self._saved(record)
 
     def delete(self, record: Record) -> None:
@@ -178,7 +184,7 @@ class Records:
         return changes
 
     def seed(self, given: JsonObject) -> str:
-        now = now_ms()
+        now = self.clock.now()
         created = wire.parse_time(given["Created_Time"]) if given.get("Created_Time") else now
         modified = wire.parse_time(given["Modified_Time"]) if given.get("Modified_Time") else max(now, created)
         record_id = str(given.get("id") or self.table.new_id())

@@ -13,8 +13,8 @@ from deploy.sandbox.jsonio import BadJson, JsonObject
 from deploy.sandbox.limits import Verdict
 from deploy.sandbox.messages import Answer, Refusal, Request
 from deploy.sandbox.routing import Router
-from deploy.sandbox.store import Record, epoch_ms, now_ms
-from deploy.sandbox.vendor import Vendor, World, sandbox_times
+from deploy.sandbox.store import Record
+from deploy.sandbox.vendor import Vendor, World
 from deploy.sandbox.webhooks import Change, Hook, Message
 from deploy.sandbox.zoho_fsm import errors, wire
 from deploy.sandbox.zoho_fsm.modules import find_modules
@@ -49,7 +49,7 @@ class ZohoFsm(Vendor):
         self.grants.add_product(self.product)
         self.records: dict[str, Records] = {}
         for module in find_modules():
-            self.records[module.name] = Records(module, self.records)
+            self.records[module.name] = Records(module, self.records, self.clock, self.visibility)
         self.router = self._routes()
 
     def _routes(self) -> Router:
@@ -122,8 +122,9 @@ class ZohoFsm(Vendor):
 
     def _page(self, request: Request, records: Records, found: list[Record]) -> Answer:
         if self.capabilities["list_lag_ms"]:  # a new record may show late in lists and search
-            newest = now_ms() - timedelta(milliseconds=self.capabilities["list_lag_ms"])
+            newest = self.clock.now() - timedelta(milliseconds=self.capabilities["list_lag_ms"])
             found = [record for record in found if record.created_at <= newest]
+        found = records.table.listed(found)
         page = _number(request, "page", 1)
         per_page = _number(request, "per_page", PER_PAGE_MAX)
         if per_page > PER_PAGE_MAX:
@@ -240,7 +241,7 @@ class ZohoFsm(Vendor):
     def foreign_change(self, module: str, record_id: str, event: str, organization_id: str | None) -> Change:
         table = self.records[module].table
         record = table.records.get(record_id) or table.removed.get(record_id)
-        modified = wire.time_text(record.modified_at if record else now_ms())
+        modified = wire.time_text(record.modified_at if record else self.clock.now())
         return Change(module, event, record_id, {}, modified, organization_id)
 
     def compose_webhook(self, hook: Hook, change: Change) -> Message:
@@ -307,8 +308,7 @@ class ZohoFsm(Vendor):
         }
 
     def _internal(self, records: Records, record: Record) -> JsonObject:
-        times = sandbox_times(epoch_ms(record.created_at), epoch_ms(record.modified_at))
-        return {**records.show(record), "_sandbox": times}
+        return {**records.show(record), "_sandbox": records.table.sandbox_times(record)}
 
     def edit(self, method: str, module: str, record_id: str | None, fields: JsonObject) -> JsonObject:
         records = self.records[module]
