@@ -25,7 +25,7 @@ GROUP = "bothways"
 PREFIX = "bw:"
 RESULTS = PREFIX + "results"
 LANES = PREFIX + "lanes"
-MARKER = PREFIX + "marker"
+MARKER, EPOCH = PREFIX + "marker", PREFIX + "epoch"
 LIVE, BULK = "live", "bulk"
 
 # The woken flag is set by whoever finds it unset: that one wakes a drainer. It lasts a minute at most, so a lost
@@ -46,7 +46,7 @@ for i = 1, #ARGV do
   redis.call('HDEL', KEYS[1] .. ':tries', ARGV[i])
   redis.call('SREM', KEYS[1] .. ':settling', ARGV[i])
 end
-return #ARGV
+return redis.call('EXISTS', 'bw:marker')
 """
 # Hands a batch over to the result stream: its entries are no longer the drainer's to claim, and its root locks
 # belong to the results until they are committed.
@@ -108,6 +108,15 @@ return redis.call('DEL', KEYS[1] .. ':knocked')
 """
 
 
+_MIRROR = """
+if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1])
+  redis.call('SET', KEYS[2], ARGV[2])
+end
+return 1
+"""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Lane:
     integration_id: int
@@ -128,6 +137,17 @@ class Lane:
         if kind not in (LIVE, BULK):
             raise ValueError("not a lane")
         return cls(int(integration), kind, int(shard))
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """`run_id` is another after each start. `epoch` and `marker` are what Postgres left there (0, None: not there).
+    `syncs_always`: each write is on disk before it is answered."""
+
+    run_id: str
+    epoch: int
+    marker: str | None
+    syncs_always: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +214,7 @@ class Bus:
         self._unlock_roots = client.register_script(_UNLOCK_ROOTS)
         self._lock_lane = client.register_script(_LOCK_LANE)
         self._unlock_lane = client.register_script(_UNLOCK_LANE)
+        self._mirror = client.register_script(_MIRROR)
 
     # Events in
 
@@ -305,10 +326,13 @@ class Bus:
         with redis_errors():
             self.redis.hdel(f"{lane.key}:tries", *[entry.id for entry in entries])
 
-    def ack(self, lane: Lane, ids: Sequence[str]) -> None:
+    def ack(self, lane: Lane, ids: Sequence[str]) -> bool:
+        """False: the marker is gone, so Redis lost its data (P2)."""
+        whole = True
         with redis_errors():
             for start in range(0, len(ids), 1000):
-                self._ack(keys=[lane.key], args=list(ids[start : start + 1000]))
+                whole = bool(self._ack(keys=[lane.key], args=list(ids[start : start + 1000]))) and whole
+        return whole
 
     def quiet_for(self, records: Sequence[str]) -> list[float]:
         """Seconds until each record may be worked on again (0: now)."""
@@ -399,6 +423,35 @@ class Bus:
                 self.redis.srem(f"{lane.key}:settling", *ids)
 
     # Life
+
+    # The server itself (see engine/epoch.py)
+
+    def server(self) -> RedisServer:
+        with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+            pipe.get(EPOCH)
+            pipe.get(MARKER)
+            pipe.info("server")
+            epoch, marker, info = pipe.execute()
+            try:
+                policy = self.redis.config_get("appendfsync", "appendonly")
+            except ResponseError:  # not allowed to ask: the worst is taken for true
+                policy = {}
+        always = policy == {"appendfsync": "always", "appendonly": "yes"}
+        return RedisServer(str(info["run_id"]), int(epoch or 0), marker, always)
+
+    def mirrored_epoch(self) -> int:
+        with redis_errors():
+            return int(self.redis.get(EPOCH) or 0)
+
+    def mirror_epoch(self, epoch: int, marker: str) -> None:
+        """Never back: a tick that was frozen here may come late."""
+        with redis_errors():
+            self._mirror(keys=[EPOCH, MARKER], args=[epoch, marker])
+
+    def leave(self) -> None:
+        """This process holds nothing any more: what it had may be taken at once."""
+        with redis_errors():
+            self.redis.delete(f"{PREFIX}worker:{self.worker}")
 
     def beat(self) -> None:
         with redis_errors():

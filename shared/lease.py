@@ -92,13 +92,14 @@ _LOCK = text(
     FROM org_lease l WHERE l.org_id = ANY(:orgs) ORDER BY l.org_id FOR UPDATE OF l
     """
 )
+_COUNT = text("SELECT count(*) FROM org_lease WHERE org_id = ANY(:orgs)")
 _MAKE_ROW = text(
     "INSERT INTO org_lease (org_id, workspace_id, fence) SELECT id, workspace_id, 0 FROM org WHERE id = ANY(:orgs) "
     "ORDER BY id ON CONFLICT (org_id) DO NOTHING"
 )
 _END_LOG = text(
-    "UPDATE lease_log SET released_at = clock_timestamp() "
-    "WHERE released_at IS NULL AND (org_id, fence) IN (SELECT org_id, fence FROM org_lease WHERE org_id = ANY(:orgs))"
+    "UPDATE lease_log g SET released_at = clock_timestamp(), expires_at = l.expires_at FROM org_lease l "
+    "WHERE g.released_at IS NULL AND g.org_id = l.org_id AND g.fence = l.fence AND l.org_id = ANY(:orgs)"
 )
 _TAKE = text(
     """
@@ -147,12 +148,15 @@ _LOCK_OURS = text(
 # Its own wish to end goes with the run: a stale wish would keep webhook work out of free orgs.
 _RELEASE = text(
     """
-    WITH ours AS (
-        UPDATE org_lease SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL,
-            wanted_by = nullif(wanted_by, :ending)
-        WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder RETURNING org_id, fence)
-    UPDATE lease_log l SET released_at = clock_timestamp() FROM ours
-    WHERE l.org_id = ours.org_id AND l.fence = ours.fence AND l.released_at IS NULL
+    WITH before AS (
+        SELECT org_id, fence, expires_at FROM org_lease
+        WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder),
+    ours AS (
+        UPDATE org_lease l SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL,
+            wanted_by = nullif(l.wanted_by, :ending)
+        FROM before b WHERE l.org_id = b.org_id)
+    UPDATE lease_log g SET released_at = clock_timestamp(), expires_at = b.expires_at FROM before b
+    WHERE g.org_id = b.org_id AND g.fence = b.fence AND g.released_at IS NULL
     """
 )
 
@@ -263,12 +267,10 @@ class Leases:
             session.execute(_RELEASE, ours)
 
     def _lock(self, session: Session, orgs: list[int]) -> Sequence[Row[tuple[object, ...]]]:
-        query = {"orgs": orgs, "grace": self._grace_s, "stale": self._stale_s}
-        rows = session.execute(_LOCK, query).all()
-        if len(rows) < len(orgs):
+        # A row that is missing is made before any is locked: made after, it would be locked out of order.
+        if session.execute(_COUNT, {"orgs": orgs}).scalar_one() < len(orgs):
             session.execute(_MAKE_ROW, {"orgs": orgs})
-            rows = session.execute(_LOCK, query).all()
-        return rows
+        return session.execute(_LOCK, {"orgs": orgs, "grace": self._grace_s, "stale": self._stale_s}).all()
 
     def _take(self, session: Session, orgs: list[int], holder: Holder, started: float) -> Lease:
         session.execute(_END_LOG, {"orgs": orgs})

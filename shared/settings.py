@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     """Key ring that encrypts tokens at rest: {"current": id, "keys": {id: base64 of 32 bytes}}."""
     test_hook: str = ""
     """Tests alone: "package.module:function", called as each process starts. Never set it in production."""
+    epoch_file: Path | None = None
+    """Kept on this machine, apart from the servers' disks: tells that the database was restored (P2)."""
     sandbox_url: str | None = None
     """Base address of the sandbox vendors: allows the data centre `sandbox`. Never set it in production."""
 

@@ -16,6 +16,7 @@ from shared.bus import RESULTS, Bus, make_redis
 from shared.connectors.base import Connector
 from shared.db.session import Database, make_engine
 from shared.engine.context import ConnectorPool, Ports
+from shared.engine.epoch import Epoch
 from shared.engine.keeper import Keeper
 from shared.errors import Unavailable
 from shared.lease import Leases
@@ -64,8 +65,9 @@ def open_runtime(settings: Settings) -> Runtime:
     def open_connector(connection_id: int) -> Connector:
         return service.open_connector(connection_id)
 
-    ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector))
-    keeper = Keeper(bus, database, leases, settings)
+    epoch = Epoch(database, bus, settings.epoch_file)
+    ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector), epoch)
+    keeper = Keeper(bus, database, leases, settings, epoch)
     keeper.start()
     return Runtime(ports, keeper, threading.Lock())
 

@@ -16,6 +16,7 @@ from shared.bus import BULK, LIVE, Bus, Lane
 from shared.connectors.base import Connector, ModuleFacts
 from shared.db.models import Connection, Integration
 from shared.db.session import Database
+from shared.engine.epoch import Epoch
 from shared.errors import ConfigError, ConnectionBroken, NotFound
 from shared.integrations.defaults import Line
 from shared.integrations.registry import integration as declared_integration
@@ -88,6 +89,7 @@ class Ports:
     leases: Leases
     wake: Wake
     connectors: ConnectorPool
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

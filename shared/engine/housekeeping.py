@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.bus import LIVE, MARKER, redis_errors
+from shared.bus import LIVE
 from shared.engine.context import Ports, lane_of
 from shared.errors import BothwaysError
 from shared.sync.events import decode
@@ -25,7 +24,7 @@ EVENT_DONE_DAYS = 7
 
 def tick(ports: Ports) -> None:
     """Every few seconds. Each part stands alone: trouble of one does not keep the others from running."""
-    for step in (check_marker, send_due, start_scheduled, wake_runs, wake_lanes, wake_results):
+    for step in (check_stores, send_due, start_scheduled, wake_runs, wake_lanes, wake_results):
         try:
             step(ports)
         except BothwaysError as error:
@@ -127,32 +126,9 @@ def wake_results(ports: Ports) -> None:
         ports.wake.results()
 
 
-def check_marker(ports: Ports) -> None:
-    """P2: a marker that Postgres remembers and Redis does not means that Redis lost its data: all is due at once."""
-    with ports.db.transaction() as session:
-        known = session.execute(text("SELECT redis_marker FROM installation WHERE id = 1 FOR UPDATE")).scalar()
-        with redis_errors():
-            found = ports.bus.redis.get(MARKER)
-        if known is not None and found == known:
-            return
-        marker = uuid.uuid4().hex
-        session.execute(
-            text(
-                "INSERT INTO installation (id, redis_marker) VALUES (1, :m) "
-                "ON CONFLICT (id) DO UPDATE SET redis_marker = excluded.redis_marker"
-            ),
-            {"m": marker},
-        )
-        if known is not None:
-            log.error("Redis lost its data: every enabled integration is due at once")
-            session.execute(
-                text(
-                    "UPDATE integration SET next_run_at = clock_timestamp() "
-                    "WHERE state = 'enabled' AND fetched_at IS NOT NULL"
-                )
-            )
-        with redis_errors():
-            ports.bus.redis.set(MARKER, marker)
+def check_stores(ports: Ports) -> None:
+    """P2: before anything else, whether Redis or Postgres lost what it had."""
+    ports.epoch.tick()
 
 
 def hourly(ports: Ports) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from shared.bus import Bus, Lane
 from shared.db.session import Database
+from shared.engine.epoch import Epoch
 from shared.errors import BothwaysError, LeaseLost
 from shared.lease import Lease, Leases
 from shared.points import at
@@ -23,8 +24,9 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    def __init__(self, bus: Bus, db: Database, leases: Leases, settings: Settings) -> None:
+    def __init__(self, bus: Bus, db: Database, leases: Leases, settings: Settings, epoch: Epoch) -> None:
         self._bus = bus
+        self._epoch = epoch
         self._db = db
         self._leases = leases
         self._beat_s = settings.scaled(settings.worker_heartbeat_s)
@@ -103,6 +105,7 @@ class Keeper:
 
     def _beat(self) -> None:
         self._bus.beat()
+        self._epoch.note()
         with self._lock:
             lanes, claims = dict(self._lanes), dict(self._claims)
         for token, lane in lanes.items():

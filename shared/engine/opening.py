@@ -37,6 +37,7 @@ def open_batch(ports: Ports, context: Context, lane: Lane, drainer: str) -> Open
     batch_id = uuid.uuid4().hex
     try:
         with ports.db.transaction() as session:
+            ports.epoch.check(session)
             opened = _open(ports, session, context, batch_id, lane)
     except _RunEnded:
         return Held("run:0", datetime.now(UTC))

@@ -70,9 +70,11 @@ def _record_one(ports: Ports, entry: str, payload: str) -> None:
         ports.wake.drain(lane)
         return
     at("results.committed")
-    ports.bus.ack(lane, batch.entries)
+    whole = ports.bus.ack(lane, batch.entries)
     ports.bus.unlock_roots(batch.roots, batch.token)
     ports.bus.drop_result(entry)
+    if not whole:
+        ports.epoch.tick()
     if batch.holder.startswith("run:") and _settled(ports, batch.run_id):
         finished.add(batch.run_id)
     for run_id in finished:
@@ -169,15 +171,17 @@ def _nothing_pending(session: Session, run_id: int, settled: int) -> bool:
 
 def _claim_events(session: Session, batch: ResultBatch) -> set[str]:
     """Of the events that end here, those that have no outcome yet."""
-    ids = [event for result in batch.results if result.outcome is not None for event in result.event_ids]
-    if not ids:
+    folded = {event: one.event_ids[0] for one in batch.results if one.outcome is not None for event in one.event_ids}
+    if not folded:
         return set()
+    ids = sorted(folded)
     rows = session.execute(
         text(
-            "INSERT INTO event_done (event_id, workspace_id) SELECT unnest(CAST(:ids AS text[])), :workspace "
+            "INSERT INTO event_done (event_id, outcome_event, workspace_id) "
+            "SELECT e, o, :workspace FROM unnest(CAST(:ids AS text[]), CAST(:outcomes AS text[])) AS f(e, o) "
             "ON CONFLICT DO NOTHING RETURNING event_id"
         ),
-        {"ids": sorted(set(ids)), "workspace": batch.workspace_id},
+        {"ids": ids, "outcomes": [folded[event] for event in ids], "workspace": batch.workspace_id},
     )
     return {row.event_id for row in rows}
 

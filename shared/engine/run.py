@@ -200,6 +200,7 @@ class _RunWork:
         """Both orgs, joined or taken; else the run waits and says for whom (LK-1)."""
         holder = run_holder(self._id, self._context.id, self._context.workspace_id)
         with self._ports.db.transaction() as session:
+            self._ports.epoch.check(session)
             got = self._ports.leases.take(session, self._context.org_ids, holder)
             if isinstance(got, Held):
                 session.execute(

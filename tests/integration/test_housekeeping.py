@@ -188,7 +188,7 @@ def test_two_beats_send_it_once(quiet_world: World, settings: Settings) -> None:
 def test_the_marker_is_made_once_and_kept(quiet_world: World) -> None:
     world = quiet_world
     for _ in range(2):
-        housekeeping.check_marker(world.office.ports)
+        housekeeping.check_stores(world.office.ports)
     marker = world.office.value("SELECT redis_marker FROM installation")
     assert world.office.bus.redis.get(MARKER) == marker
     assert world.office.value("SELECT count(*) FROM integration WHERE next_run_at IS NOT NULL") == 0, "nothing was lost"
@@ -199,7 +199,7 @@ def test_a_redis_that_lost_everything_is_noticed_and_every_integration_is_due(wo
     mine = world.company("Zylker")
     world.fetch()
     world.sync()
-    housekeeping.check_marker(world.office.ports)  # beats since the first start
+    housekeeping.check_stores(world.office.ports)  # beats since the first start
     world.office.sql("UPDATE integration SET schedule_on = :on, next_run_at = NULL", on=scheduled)
     world.office.crew.deaf = True
     world.sandbox.edit(FSM, "Companies", mine, Website="www.lost.test")
@@ -221,7 +221,7 @@ def test_a_run_that_redis_was_lost_under_goes_on_and_another_follows(world: Worl
     for n in range(30):
         world.company(f"Company {n:02}")
     world.fetch()
-    housekeeping.check_marker(world.office.ports)
+    housekeeping.check_stores(world.office.ports)
     run_id = world.runs.sync_now(world.workspace, world.integration)
     world.office.crew.until(lambda: world.sandbox.rows(BOOKS, "contacts"), "it has begun to write")
     world.office.bus.redis.flushall()

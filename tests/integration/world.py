@@ -19,6 +19,7 @@ from shared.connectors.base import Connector
 from shared.db.session import Database, make_engine
 from shared.engine import housekeeping
 from shared.engine.context import ConnectorPool, Ports
+from shared.engine.epoch import Epoch
 from shared.engine.keeper import Keeper
 from shared.lease import Leases
 from shared.services.connections import Connected, ConnectionService
@@ -92,10 +93,11 @@ def opened(settings: Settings, *, threads: int = 3, beat: bool = True, keeper: b
     def open_connector(connection_id: int) -> Connector:
         return service.open_connector(connection_id)
 
-    ports = Ports(settings, database, bus, leases, crew, ConnectorPool(open_connector))
+    epoch = Epoch(database, bus, settings.epoch_file)
+    ports = Ports(settings, database, bus, leases, crew, ConnectorPool(open_connector), epoch)
     if beat:
         crew.beat = partial(housekeeping.tick, ports)
-    holder = Keeper(bus, database, leases, settings)
+    holder = Keeper(bus, database, leases, settings, epoch)
     if keeper:
         holder.start()
     else:

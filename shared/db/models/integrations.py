@@ -85,6 +85,8 @@ class LeaseLog(Base):
     holder: Mapped[str]
     kind: Mapped[str]
     taken_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    """To when it was last renewed; set as it ends."""
     released_at: Mapped[datetime | None]
 
 
@@ -102,9 +104,12 @@ class OpenBatch(Base):
 
 
 class Installation(Base):
-    """One row: what must agree with Redis. `redis_marker` is lost when Redis loses its data (P2)."""
+    """One row: what must agree with Redis (engine/epoch.py). `redis_marker` is lost when Redis loses its data (P2),
+    `redis_server` is another when it was started anew; `epoch` is mirrored there and never goes back."""
 
     __tablename__ = "installation"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     redis_marker: Mapped[str | None]
+    redis_server: Mapped[str | None]
+    epoch: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

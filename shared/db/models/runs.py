@@ -48,6 +48,8 @@ class Run(Base):
     report: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     claimed_by: Mapped[str | None]
     claimed_until: Mapped[datetime | None]
+    resume_at: Mapped[datetime | None]
+    """Set while it waits for quota so long that it gave its orgs back (LK-4)."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -87,6 +89,8 @@ class Listing(Base):
     rows: Mapped[int] = mapped_column(server_default=text("0"))
     read_at: Mapped[datetime]
     """Postgres' time before the first call of this list."""
+    vendor_at: Mapped[datetime | None]
+    """The vendor's own time then, where its answers tell it: what the watermark is taken from (P12)."""
 
 
 class Staged(Base):
@@ -160,4 +164,6 @@ class EventDone(Base):
 
     event_id: Mapped[str] = mapped_column(primary_key=True)
     workspace_id: Mapped[int] = mapped_column(BigInteger)
+    outcome_event: Mapped[str | None]
+    """`event_id` of the outcome row into which this event was folded."""
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)

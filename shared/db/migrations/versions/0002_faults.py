@@ -1,0 +1,29 @@
+"""what the fault matrix asked for"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("installation", sa.Column("redis_server", sa.String(), nullable=True))
+    op.add_column("installation", sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
+    op.add_column("listing", sa.Column("vendor_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("lease_log", sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("event_done", sa.Column("outcome_event", sa.String(), nullable=True))
+    op.add_column("run", sa.Column("resume_at", sa.DateTime(timezone=True), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("run", "resume_at")
+    op.drop_column("event_done", "outcome_event")
+    op.drop_column("lease_log", "expires_at")
+    op.drop_column("listing", "vendor_at")
+    op.drop_column("installation", "epoch")
+    op.drop_column("installation", "redis_server")
