@@ -41,9 +41,18 @@ class RetryableError(BothwaysError):
 
 
 class RateLimited(RetryableError):
-    """The vendor's limit, or our own budget of it, is used up for `retry_after_s` seconds."""
+    """The vendor's limit, or our own budget of it, is used up for `retry_after_s` seconds.
+
+    `limit` names it as the connector declares it (per_minute, per_day, concurrent …); "" where nobody said.
+    """
 
     code = "RATE_LIMITED"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, code: str | None = None, limit: str = ""
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, code=code)
+        self.limit = limit
 
 
 class UnsureWrite(BothwaysError):

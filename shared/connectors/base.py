@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 from shared.sync.model import Change, FieldDef, Fields, ModuleName, Record, RecordId, VendorName
 
@@ -46,13 +46,29 @@ class ModuleFacts:
     stamp_field: str | None = None
 
 
+class LimitScope(StrEnum):
+    """Whose calls share a limit."""
+
+    ORG = "org"
+    APP = "app"
+    """All orgs that are connected through one OAuth client."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`calls` in `window_s` seconds, per org, shared by all processes."""
+    """`calls` in `window_s` seconds (0: at the same time), held by all processes together.
+
+    `published`: the vendor's own figure where a setting holds us to another (0: `calls`). `remaining_header`: the
+    answer header (lower case) that tells what is left of it. `problem`: its name in a refusal's header.
+    """
 
     name: str
     calls: int
     window_s: int
+    scope: LimitScope = LimitScope.ORG
+    published: int = 0
+    remaining_header: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +154,7 @@ class WebhookRequest:
 
 
 class CallClass(StrEnum):
-    """Who a call is for, in the order in which a budget serves them (design, Redis: budgets)."""
+    """Who a call is for, in the order in which a budget serves them: each keeps a little of it from those below."""
 
     PERSON = "person"
     WEBHOOK = "webhook"
@@ -187,6 +203,10 @@ class Connector(Protocol):
     def update(self, module: ModuleName, edits: Sequence[Edit]) -> tuple[WriteResult, ...]: ...
 
     def probe(self) -> Capabilities: ...
+
+    def with_class(self, cls: CallClass) -> Self:
+        """The same connection, its calls counted for another class."""
+        ...
 
     def close(self) -> None: ...
 

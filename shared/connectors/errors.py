@@ -38,7 +38,8 @@ class Kind(StrEnum):
 class Rule:
     """Where it fits, the answer is an error of `kind`; None fits all. `phrase` is looked for in the message.
 
-    `reason` is our code: one of sync.reasons for REJECTED. `retry_after_s` is used where no header says more.
+    `reason` is our code: one of sync.reasons for REJECTED. `retry_after_s` is used where no header says more. `limit`
+    is the name of the limit that a RATE_LIMITED speaks of.
     """
 
     kind: Kind
@@ -47,6 +48,7 @@ class Rule:
     code: str | None = None
     phrase: str | None = None
     retry_after_s: float | None = None
+    limit: str = ""
 
     def fits(self, status: int, code: str, message: str) -> bool:
         return (
@@ -121,7 +123,9 @@ def _made(vendor: str, rule: Rule, answer: Answer, complaint: Complaint, sent: I
     said = f"HTTP {answer.status}, code {scrub(complaint.code) or 'none'}"
     match rule.kind:
         case Kind.RATE_LIMITED:
-            return RateLimited(f"{vendor} accepts no more calls for now ({said}).", retry_after_s=rule.retry_after_s)
+            return RateLimited(
+                f"{vendor} accepts no more calls for now ({said}).", retry_after_s=rule.retry_after_s, limit=rule.limit
+            )
         case Kind.INTERNAL:
             return unclear(vendor, answer.is_write, f"failed inside ({said})")
         case Kind.CONFIG:

@@ -34,9 +34,15 @@ TIMEOUT = httpx.Timeout(connect=5.0, read=25.0, write=25.0, pool=5.0)
 _LEAST_SHARE = 0.05
 """Of a call's time: with less left, nothing is sent any more."""
 _MOST_BODY_BYTES = 64_000_000
+DEFAULT_BLOCK_S = 60.0
+"""After a refusal of which neither the vendor nor its table of errors says how long it lasts."""
 
 # Raised before a byte of the request was on the wire.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+
+
+class _NotSent(RetryableError):
+    """The vendor was not reached: it cannot have counted the call."""
 
 
 class VendorHttp:
@@ -133,20 +139,28 @@ class VendorHttp:
         ends_at: float,
     ) -> Answer:
         left = ends_at - time.monotonic()
-        self._limiter.acquire(self._class, wait_s=max(0.0, min(self._limit_wait_s, left - self._least_s)))
-        if ends_at - time.monotonic() < self._least_s:
-            raise RetryableError(f"The call to {self._rules.vendor} was not sent: signing in took its time.")
-        filled = self._headers(content, headers, token)
-        request = self._client.build_request(method, url, content=content, headers=filled)
-        began = time.monotonic()
-        result = self._exchange(request, method, ends_at)
-        took_ms = round((time.monotonic() - began) * 1000)
-        outcome = str(result.status) if isinstance(result, Answer) else type(result).__name__
-        log.info("%s %s %s -> %s in %d ms", self._rules.vendor, method, template, outcome, took_ms)
-        if not isinstance(result, Answer):
-            raise result
-        self._learn(result)
-        return result
+        wait_s = max(0.0, min(self._limit_wait_s, left - self._least_s))
+        taken = self._limiter.acquire(self._class, wait_s=wait_s, hold_s=max(0.0, left))
+        sent, learnt = False, None
+        try:
+            if ends_at - time.monotonic() < self._least_s:
+                raise RetryableError(f"The call to {self._rules.vendor} was not sent: signing in took its time.")
+            filled = self._headers(content, headers, token)
+            request = self._client.build_request(method, url, content=content, headers=filled)
+            began = time.monotonic()
+            sent = True
+            result = self._exchange(request, method, ends_at)
+            took_ms = round((time.monotonic() - began) * 1000)
+            outcome = str(result.status) if isinstance(result, Answer) else type(result).__name__
+            log.info("%s %s %s -> %s in %d ms", self._rules.vendor, method, template, outcome, took_ms)
+            if isinstance(result, _NotSent):
+                sent = False
+            if not isinstance(result, Answer):
+                raise result
+            learnt = result.headers
+            return result
+        finally:
+            self._limiter.release(taken, sent=sent, headers=learnt)
 
     def _headers(self, content: bytes | None, extra: Mapping[str, str], token: AccessToken) -> dict[str, str]:
         headers = {
@@ -164,7 +178,7 @@ class VendorHttp:
             with call_deadline(ends_at):
                 return self._read(self._client.send(request, stream=True), method)
         except _NOT_SENT as error:
-            return RetryableError(f"{self._rules.vendor} could not be reached ({type(error).__name__}).")
+            return _NotSent(f"{self._rules.vendor} could not be reached ({type(error).__name__}).")
         except httpx.HTTPError as error:
             return unclear(self._rules.vendor, is_write, f"did not answer ({type(error).__name__})")
 
@@ -182,21 +196,14 @@ class VendorHttp:
         body, readable = _parsed(b"".join(chunks))
         return Answer(method, response.status_code, headers, body, readable)
 
-    def _learn(self, answer: Answer) -> None:
-        """Zoho's products spell the headers in two ways; which limit they speak of is known by its figure only."""
-        for prefix in ("x-rate-limit", "x-ratelimit"):
-            limit = answer.headers.get(f"{prefix}-limit", "")
-            remaining = answer.headers.get(f"{prefix}-remaining", "")
-            if limit.isascii() and limit.isdigit() and remaining.isascii() and remaining.isdigit():
-                self._limiter.correct(limit=int(limit), remaining=int(remaining))
-                return
-
     def _blocked(self, answer: Answer, error: RateLimited) -> RateLimited:
-        said = retry_after_s(answer.headers, datetime.now(UTC))
-        if said is not None:
-            error.retry_after_s = said
-        if error.retry_after_s is not None:
-            self._limiter.block(error.retry_after_s)
+        """Tells the budget, and says for how long; a reset header speaks of the short window only."""
+        problem = answer.headers.get("x-rate-limit-problem", "")
+        said = retry_after_s(answer.headers, datetime.now(UTC), resets=error.limit in ("", "per_minute"))
+        otherwise_s = DEFAULT_BLOCK_S if error.retry_after_s is None else error.retry_after_s
+        error.limit, error.retry_after_s = self._limiter.block(
+            limit=error.limit, problem=problem, said_s=said, otherwise_s=otherwise_s
+        )
         return error
 
 
@@ -227,13 +234,13 @@ _EPOCH_FROM = 1_000_000_000
 _EPOCH_MS_FROM = 1_000_000_000_000
 
 
-def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds to wait by `Retry-After`, else by a reset header; None where there is neither.
+def retry_after_s(headers: Mapping[str, str], now: datetime, *, resets: bool = True) -> float | None:
+    """Seconds to wait by `Retry-After`, else (`resets`) by a reset header; None where there is neither.
 
     The unit of the vendor's reset headers is not documented: small figures are taken as seconds, large ones as a
     time since 1970 (seconds or milliseconds).
     """
-    for name in ("retry-after", "x-rate-limit-reset", "x-ratelimit-reset"):
+    for name in ("retry-after", "x-rate-limit-reset", "x-ratelimit-reset") if resets else ("retry-after",):
         seconds = _seconds(headers.get(name, ""), now)
         if seconds is not None:
             return min(max(seconds, 0.0), _MOST_WAIT_S)

@@ -1,63 +1,51 @@
-"""Each vendor's call limits, held by all processes together: a rolling window per org and limit on Redis.
+"""Each vendor's call limits, held by all processes together on Redis: in a window of time, and at the same time.
 
-One script decides for all limits of an org at once, by Redis' own clock. A slot that was taken and not used (a lost
-reply, a call that was not sent) only makes us slower, so nothing is ever given back.
+Windows roll, and a call counts from its end: whatever way a vendor counts (Xero's windows are fixed, where they begin
+is not known; Zoho's are not documented) none of its windows ever holds more calls than it allows, and with work waiting
+each call is followed by another one window later, which is as much as a fixed window gives.
+
+Classes are served in their order (`CallClass`), by arrival within one. Each keeps a share of a limit from those below
+it, 5 % of it in all; the shares are given free bit by bit in the last 5 s of a minute (in proportion of other windows):
+while as many calls as are reserved come back within that time, somebody who needs them waits for seconds at most. From
+half a window on, runs and audits go at the window's even pace: calls that were made in a burst come back in a burst, a
+window later, and until then there would be none for anybody.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from shared.connectors.base import CallClass, Limit
+from shared.connectors.base import CallClass, Limit, LimitScope
+from shared.connectors.limit_scripts import ACQUIRE, BLOCK, RELEASE
 from shared.errors import RateLimited, Unavailable
 
-# KEYS: blocked, then a sorted set per limit. ARGV: token, then calls and window (ms) per limit.
-# Returns 0 where the call may go, else the milliseconds to wait. Members carry the token: each call has its own.
-_ACQUIRE = """
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local wait = redis.call('PTTL', KEYS[1])
-if wait < 0 then wait = 0 end
-for i = 2, #KEYS do
-  local calls, window = tonumber(ARGV[i * 2 - 2]), tonumber(ARGV[i * 2 - 1])
-  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now - window)
-  local over = redis.call('ZCARD', KEYS[i]) - calls
-  if over >= 0 then
-    local row = redis.call('ZRANGE', KEYS[i], over, over, 'WITHSCORES')
-    wait = math.max(wait, tonumber(row[2]) + window - now + 1)
-  end
-end
-if wait > 0 then return wait end
-for i = 2, #KEYS do
-  redis.call('ZADD', KEYS[i], now, ARGV[1])
-  redis.call('PEXPIRE', KEYS[i], ARGV[i * 2 - 1] + 1000)
-end
-return 0
-"""
-
-# KEYS: the limit's sorted set. ARGV: token, used, window (ms). Fills up to what the vendor says is used.
-_CORRECT = """
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
-local missing = ARGV[2] - redis.call('ZCARD', KEYS[1])
-for i = 1, missing do redis.call('ZADD', KEYS[1], now, ARGV[1] .. ':' .. i) end
-if missing > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[3] + 1000) end
-return missing
-"""
-
-# KEYS: blocked. ARGV: milliseconds. A longer block that is already there stays.
-_BLOCK = """
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
-return 0
-"""
+RESERVED_PERCENT = 5
+_KEPT = {
+    CallClass.PERSON: 0.0,
+    CallClass.WEBHOOK: 0.4,
+    CallClass.RETRY: 0.65,
+    CallClass.RUN: 0.9,
+    CallClass.AUDIT: 1.0,
+}
+"""Which part of the reserves a class leaves to those above it."""
+_PACED = (CallClass.RUN, CallClass.AUDIT)
+_PACED_WINDOW_MOST_S = 600
+"""A day's limit is not spread over the day: a first sync would take one."""
+POLL_MOST_S = 0.5
+"""How long a waiter sleeps before it asks again: room may come sooner than was known."""
+_LAPSE_S = 1.0
+"""After a call's own deadline: then its process is dead, or frozen."""
+_BLOCK_MOST_TIMES = 8
+"""Refusals without a word double the wait up to so many times the first one."""
 
 
 def redis_client(url: str) -> Redis:
@@ -67,11 +55,58 @@ def redis_client(url: str) -> Redis:
     )
 
 
-class RedisLimiter:
-    """The budget of one org. `org_key` names the vendor's org, so that two connections of it share the budget.
+def reserved(calls: int) -> int:
+    """Calls of a limit that all reserves together keep from the lowest class."""
+    return calls * RESERVED_PERCENT // 100
 
-    Classes are carried, not told apart yet: reserves per class come with the budgets of OP-5.
-    """
+
+def kept(calls: int, cls: CallClass) -> int:
+    """Calls of a limit that a class leaves to those above it."""
+    return int(_KEPT[cls] * reserved(calls) + 0.5)
+
+
+def figures(headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """(limit, remaining) of headers that do not name their limit. Zoho's products spell them in two ways."""
+    for prefix in ("x-rate-limit", "x-ratelimit"):
+        limit, remaining = _figure(headers, f"{prefix}-limit"), _figure(headers, f"{prefix}-remaining")
+        if limit is not None and remaining is not None:
+            return limit, remaining
+    return None
+
+
+def used_by_vendor(limits: Iterable[Limit], headers: Mapping[str, str]) -> dict[str, int]:
+    """Calls that the vendor has counted, by limit, where its headers tell. A limit without a header of its own is known
+    by its figure only."""
+    unnamed = figures(headers)
+    found = {}
+    for limit in limits:
+        published = limit.published or limit.calls
+        if limit.remaining_header:
+            remaining = _figure(headers, limit.remaining_header)
+        else:
+            remaining = unnamed[1] if unnamed and unnamed[0] == published and limit.window_s else None
+        if remaining is not None:
+            found[limit.name] = max(0, published - remaining)
+    return found
+
+
+def _figure(headers: Mapping[str, str], name: str) -> int | None:
+    value = headers.get(name, "").strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 12 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """`for_s` 0: taken. `limit` is the one to wait for longest; `arrival` the place among those that wait."""
+
+    for_s: float
+    limit: str
+    arrival: str
+
+
+class RedisLimiter:
+    """The budget of one org. `org_key` names the vendor's org, its first part (to ":") the vendor: two connections of
+    an org share its budget, all orgs of `app_key` the limits of the app."""
 
     def __init__(
         self,
@@ -79,67 +114,113 @@ class RedisLimiter:
         org_key: str,
         limits: Sequence[Limit],
         *,
+        app_key: str = "",
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._redis = redis
         self._limits = tuple(limits)
-        # The braces keep an org's keys on one slot of a cluster, which a script needs.
-        self._prefix = f"bw:limit:{{{org_key}}}"
+        self._has_app = any(limit.scope is LimitScope.APP for limit in limits)
         self._sleep = sleep
         self._clock = clock
-        self._acquire = redis.register_script(_ACQUIRE)
-        self._correct = redis.register_script(_CORRECT)
-        self._block = redis.register_script(_BLOCK)
+        # The braces keep a vendor's keys on one slot of a cluster, which a script needs.
+        family = f"bw:limit:{{{org_key.partition(':')[0]}}}"
+        self._scopes = {LimitScope.ORG: f"{family}:org:{org_key}", LimitScope.APP: f"{family}:app:{app_key}"}
+        org, app = self._scopes[LimitScope.ORG], self._scopes[LimitScope.APP]
+        self._keys = [f"{org}:in", f"{org}:wait", f"{org}:blocks", f"{app}:in", f"{app}:blocks"]
+        for limit in limits:
+            key = f"{self._scopes[limit.scope]}:{limit.name}"
+            self._keys += [key, f"{key}:calls"]
+        self._acquire = redis.register_script(ACQUIRE)
+        self._release = redis.register_script(RELEASE)
+        self._block = redis.register_script(BLOCK)
 
-    def acquire(self, cls: CallClass, *, wait_s: float) -> None:
-        """Takes one call of each limit, waiting at most `wait_s` for it.
-
-        Errors: RateLimited with the seconds after which a try may succeed, at once where waiting would be in vain;
-        Unavailable where Redis does not answer.
-        """
+    def acquire(self, cls: CallClass, *, wait_s: float, hold_s: float = 30.0) -> str:
+        """As the protocol says. `retry_after_s` of RateLimited is when a try may succeed; it is raised at once where
+        waiting would be in vain."""
+        token = secrets.token_hex(6)
         until = self._clock() + wait_s
-        while (needed_s := self._try()) > 0:
-            if self._clock() + needed_s > until:
-                raise RateLimited("The budget of calls for this org is used up for the moment.", retry_after_s=needed_s)
-            self._sleep(needed_s)
+        arrival = ""
+        while True:
+            left_s = max(0.0, until - self._clock())
+            waiting = self._try(cls, token, arrival, left_s, hold_s + _LAPSE_S)
+            if waiting.for_s == 0:
+                return token
+            if waiting.for_s > left_s:
+                raise RateLimited(
+                    f"The budget of calls for this org is used up for the moment ({waiting.limit}).",
+                    retry_after_s=waiting.for_s,
+                    limit=waiting.limit,
+                )
+            arrival = waiting.arrival
+            self._sleep(min(waiting.for_s, POLL_MOST_S))
 
-    def correct(self, *, limit: int, remaining: int) -> None:
-        for ours in self._limits:
-            if ours.calls == limit:
-                args: list[str | int] = [uuid.uuid4().hex, max(0, limit - remaining), ours.window_s * 1000]
-                self._run(self._correct, [self._key(ours)], args)
-
-    def block(self, seconds: float) -> None:
-        if seconds > 0:
-            self._run(self._block, [f"{self._prefix}:blocked"], [max(1, round(seconds * 1000))])
-
-    def _try(self) -> float:
-        keys = [f"{self._prefix}:blocked", *map(self._key, self._limits)]
-        args: list[str | int] = [uuid.uuid4().hex]
+    def _try(self, cls: CallClass, token: str, arrival: str, left_s: float, hold_s: float) -> _Waiting:
+        args: list[str | int] = [token, _RANK[cls], arrival, _ms(left_s), _ms(hold_s), _ms(POLL_MOST_S)]
+        args += [len(self._limits), int(self._has_app)]
         for limit in self._limits:
-            args += [limit.calls, limit.window_s * 1000]
-        return self._run(self._acquire, keys, args) / 1000
-
-    def _key(self, limit: Limit) -> str:
-        return f"{self._prefix}:{limit.name}"
-
-    def _run(self, script: Callable[..., object], keys: Sequence[str], args: Sequence[str | int]) -> int:
+            paced = cls in _PACED and 0 < limit.window_s <= _PACED_WINDOW_MOST_S
+            args += [*_figures_of(limit), kept(limit.calls, cls), reserved(limit.calls), int(paced)]
         try:
-            return int(str(script(keys=list(keys), args=list(args))))
+            wait_ms, which, place, name = self._acquire(keys=self._keys, args=args)
         except RedisError:
             pass
+        else:
+            what = self._limits[which - 1].name if which > 0 else _text(name)
+            return _Waiting(wait_ms / 1000, what, _text(place))
         raise Unavailable("Redis does not answer; no call is made without its budget.")
+
+    def release(self, token: str, *, sent: bool = True, headers: Mapping[str, str] | None = None) -> None:
+        used = used_by_vendor(self._limits, headers or {})
+        args: list[str | int] = [token, int(sent), len(self._limits)]
+        for limit in self._limits:
+            args += [*_figures_of(limit), used.get(limit.name, -1)]
+        with suppress(RedisError):  # it lapses by itself
+            self._release(keys=self._keys, args=args)
+
+    def block(self, *, limit: str, problem: str, said_s: float | None, otherwise_s: float) -> tuple[str, float]:
+        found = self._named(limit, problem)
+        scope = found.scope if found else LimitScope.ORG
+        name = found.name if found else limit or problem.strip().lower() or "unknown"
+        first_s = said_s or otherwise_s
+        args: list[str | int] = [name, _ms(said_s or 0), _ms(otherwise_s), _ms(otherwise_s * _BLOCK_MOST_TIMES)]
+        try:
+            blocked_ms = self._block(keys=[f"{self._scopes[scope]}:blocks"], args=args)
+        except RedisError:
+            return name, first_s
+        return name, blocked_ms / 1000
+
+    def _named(self, limit: str, problem: str) -> Limit | None:
+        wanted = problem.strip().lower()
+        for one in self._limits:
+            if one.problem == wanted if wanted else one.name == limit:
+                return one
+        return None
+
+
+_RANK = {cls: str(rank) for rank, cls in enumerate(CallClass)}
+_SCOPE = {LimitScope.ORG: 1, LimitScope.APP: 2}
+
+
+def _figures_of(limit: Limit) -> list[int]:
+    return [limit.calls, limit.window_s * 1000, _SCOPE[limit.scope]]
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 class Unlimited:
     """No budget: for sign-in, where no org is known yet, and where a setting switches all limits off."""
 
-    def acquire(self, cls: CallClass, *, wait_s: float) -> None:
+    def acquire(self, cls: CallClass, *, wait_s: float, hold_s: float = 30.0) -> str:
+        return ""
+
+    def release(self, token: str, *, sent: bool = True, headers: Mapping[str, str] | None = None) -> None:
         return
 
-    def correct(self, *, limit: int, remaining: int) -> None:
-        return
-
-    def block(self, seconds: float) -> None:
-        return
+    def block(self, *, limit: str, problem: str, said_s: float | None, otherwise_s: float) -> tuple[str, float]:
+        return limit, said_s or otherwise_s

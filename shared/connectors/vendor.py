@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -33,16 +33,24 @@ class TokenSource(Protocol):
 
 
 class Limiter(Protocol):
-    def acquire(self, cls: CallClass, *, wait_s: float) -> None:
-        """Takes one call from each limit. Raises RateLimited where that needs more than `wait_s`; Unavailable."""
+    """The budget of an org's calls: `acquire` before each, `release` after it."""
+
+    def acquire(self, cls: CallClass, *, wait_s: float, hold_s: float) -> str:
+        """Takes one call from each limit; returns a token for `release`, which lapses after `hold_s` by itself.
+
+        Raises RateLimited (with the limit's name) where that needs more than `wait_s`; Unavailable.
+        """
         ...
 
-    def correct(self, *, limit: int, remaining: int) -> None:
-        """The vendor said what is left of the limit of `limit` calls: never more than that is used here."""
+    def release(self, token: str, *, sent: bool = True, headers: Mapping[str, str] | None = None) -> None:
+        """The call has ended. Not `sent`: the vendor cannot have counted it. `headers` (lower case) of its answer may
+        say what is left. Never raises: an answer must not be lost for it."""
         ...
 
-    def block(self, seconds: float) -> None:
-        """The vendor answered 429: no call of this org before that time has passed."""
+    def block(self, *, limit: str, problem: str, said_s: float | None, otherwise_s: float) -> tuple[str, float]:
+        """The vendor answered 429: no call of this limit for `said_s`, or, without a word, for `otherwise_s`, longer
+        each time. Returns the limit's name and the seconds. `problem` is what the vendor called the limit, `limit` what
+        its error stands for; both may be "". Never raises."""
         ...
 
 
@@ -161,21 +169,28 @@ class Vendor(Protocol):
 
 
 def limits_in_force(published: Sequence[Limit], settings: Mapping[str, object]) -> tuple[Limit, ...]:
-    """The published limits, changed by an org's setting `limits`: {name: calls, or false to switch it off}.
+    """The published limits, changed by an org's setting `limits`: {name: calls, or false to switch it off}; false alone
+    switches all off.
 
-    A name that is not published adds one: {"per_day": {"calls": 2000, "window_s": 86400}}.
+    A name that is not published adds one: {"per_day": {"calls": 2000, "window_s": 86400}} (0 seconds: at once).
     """
     raw = settings.get("limits")
+    if raw is False:
+        return ()
     wanted = raw if isinstance(raw, Mapping) else {}
     found = {limit.name: limit for limit in published}
     for name, value in wanted.items():
+        known = found.get(str(name))
         match value:
             case False | None:
                 found.pop(str(name), None)
             case True:
                 continue
-            case int() if str(name) in found and value > 0:
-                found[str(name)] = Limit(str(name), value, found[str(name)].window_s)
-            case {"calls": int(calls), "window_s": int(window_s)} if calls > 0 and window_s > 0:
-                found[str(name)] = Limit(str(name), calls, window_s)
+            case int() if known is not None and value > 0:
+                found[known.name] = replace(known, calls=value, published=known.published or known.calls)
+            case {"calls": int(calls), "window_s": int(window_s)} if calls > 0 and window_s >= 0:
+                if known is not None and known.window_s == window_s:
+                    found[known.name] = replace(known, calls=calls, published=known.published or known.calls)
+                else:
+                    found[str(name)] = Limit(str(name), calls, window_s)
     return tuple(found.values())

@@ -13,6 +13,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from pydantic import SecretStr
 from redis import Redis
@@ -299,15 +300,15 @@ class ConnectionService:
             published = get_vendor(connection.vendor).facts(_capabilities(connection, org)).limits
             return limits_in_force(published, org.settings)
 
-    def set_limits(self, connection_id: int, wanted: Mapping[str, object]) -> tuple[Limit, ...]:
-        """`wanted` as in `limits_in_force`: {name: calls, or false for none}; {} is what the vendor publishes.
+    def set_limits(self, connection_id: int, wanted: Mapping[str, object] | Literal[False]) -> tuple[Limit, ...]:
+        """`wanted` as in `limits_in_force`: {name: calls, or false for none}; {}: what is published; False: no limit.
 
         Workers take it up with their next batch.
         """
         with self._database.transaction() as session:
             connection = repository.load(session, connection_id)
             org = repository.load_org(session, connection.org_id)
-            org.settings = {**org.settings, "limits": dict(wanted)}
+            org.settings = {**org.settings, "limits": False if wanted is False else dict(wanted)}
             connection.updated_at = datetime.now(UTC)  # tells workers to open it anew
         return self.limits(connection_id)
 
@@ -381,7 +382,7 @@ class ConnectionService:
             org_external_id=org.external_id,
             api_domain=vendor.sign_in.api_domain(centre, connection.api_domain),
             tokens=SharedTokens(grants, vendor.sign_in),
-            limiter=self._limiter(vendor, org, capabilities),
+            limiter=self._limiter(vendor, org, capabilities, connection.client_id),
             capabilities=capabilities,
             settings=org.settings,
             call_class=call_class,
@@ -401,11 +402,12 @@ class ConnectionService:
                 return touched
             touched += len(rows)
 
-    def _limiter(self, vendor: Vendor, org: Org, capabilities: Capabilities) -> Limiter:
+    def _limiter(self, vendor: Vendor, org: Org, capabilities: Capabilities, client_id: str) -> Limiter:
         limits = limits_in_force(vendor.facts(capabilities).limits, org.settings)
         if self._redis is None or not limits:
             return Unlimited()
-        return RedisLimiter(self._redis, f"{vendor.name}:{org.data_centre}:{org.external_id}", limits)
+        org_key = f"{vendor.name}:{org.data_centre}:{org.external_id}"
+        return RedisLimiter(self._redis, org_key, limits, app_key=_hash(client_id)[:16])
 
     def _centre(self, vendor: Vendor, name: str) -> DataCentre:
         known = vendor.sign_in.data_centres(self._settings.sandbox_url)

@@ -16,7 +16,7 @@ from shared.connectors.limits import Unlimited
 from shared.connectors.registry import get_vendor
 from shared.connectors.tokens import FixedToken
 from shared.connectors.transport import DeadlineTransport
-from shared.connectors.vendor import AccessToken, Link, TokenSource
+from shared.connectors.vendor import AccessToken, Limiter, Link, TokenSource
 
 Answers = Callable[[httpx.Request], httpx.Response]
 TOKEN = AccessToken(SecretStr("1000.access"), datetime.now(UTC) + timedelta(hours=1), 1)
@@ -30,6 +30,7 @@ def canned(
     *,
     tokens: TokenSource | None = None,
     flags: Mapping[str, bool | int | str] | None = None,
+    limiter: Limiter | None = None,
 ) -> Iterator[tuple[Connector, list[httpx.Request]]]:
     """The connector, and the requests that it sent."""
     sent: list[httpx.Request] = []
@@ -40,7 +41,9 @@ def canned(
         return answers(request)
 
     monkeypatch.setattr(DeadlineTransport, "handle_request", answer)
-    link = Link("org-1", "https://api.test", tokens or FixedToken(TOKEN), Unlimited(), Capabilities(flags or {}))
+    link = Link(
+        "org-1", "https://api.test", tokens or FixedToken(TOKEN), limiter or Unlimited(), Capabilities(flags or {})
+    )
     connector = get_vendor(vendor).connect(link)
     yield connector, sent
     connector.close()

@@ -6,22 +6,23 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import httpx
 import pytest
 
-from shared.connectors.base import Draft, Unsure
+from shared.connectors.base import CallClass, Draft, Limit, Unsure, Written
 from shared.connectors.errors import Answer, Complaint, error_of
 from shared.connectors.http import VendorHttp, retry_after_s
-from shared.connectors.limits import Unlimited
+from shared.connectors.limits import RedisLimiter, Unlimited, redis_client
 from shared.connectors.tokens import FixedToken
 from shared.connectors.vendor import AccessToken
 from shared.connectors.zoho_books.errors import RULES
 from shared.errors import BothwaysError, ConfigError, RateLimited, RecordRejected, RetryableError, UnsureWrite
 from shared.sync.model import ModuleName
 from tests.connectors.support import TOKEN, canned, each, js
+from tests.contract.support import SpyLimiter
 
 CONTACTS = ModuleName("contacts")
 NOT_SENT = [httpx.ConnectError("x"), httpx.ConnectTimeout("x"), httpx.PoolTimeout("x")]
@@ -67,6 +68,64 @@ def test_a_success_that_cannot_be_read_is_unsure(monkeypatch: pytest.MonkeyPatch
     with canned(monkeypatch, "zoho_books", each(answer)) as (connector, sent):
         assert isinstance(connector.create(CONTACTS, DRAFT)[0], Unsure)
         assert len(sent) == 1, "a redirect is not followed"
+
+
+@pytest.mark.rule("OP-4")
+@pytest.mark.parametrize(
+    ("answer", "sent"),
+    [
+        *((error, False) for error in NOT_SENT),
+        *((error, True) for error in UNCLEAR),
+        (js(200, {"code": 0, "contacts": [], "page_context": {}}), True),
+        (js(500, {}), True),
+    ],
+    ids=lambda one: one.__class__.__name__,
+)
+def test_each_call_is_given_back_and_counts_unless_it_was_not_sent(
+    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response | Exception, sent: bool
+) -> None:
+    limiter = SpyLimiter()
+    with canned(monkeypatch, "zoho_books", each(answer), limiter=limiter) as (connector, _):
+        with suppress(RetryableError):
+            connector.list_page(CONTACTS, cursor=None, since=None)
+        assert limiter.released == [("1", sent)]
+
+
+@pytest.mark.rule("OP-4")
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (js(429, {"code": 44}), ("per_minute", "", None, 60)),
+        (js(429, {"code": 44}, **{"X-Rate-Limit-Reset": "12"}), ("per_minute", "", 12, 60)),
+        (js(429, {"code": 45}, **{"X-Rate-Limit-Reset": "12"}), ("per_day", "", None, 3600)),
+        (js(429, {"code": 1070}, **{"X-Rate-Limit-Reset": "12"}), ("concurrent", "", None, 2)),
+        (js(429, {"code": 45}, **{"Retry-After": "7"}), ("per_day", "", 7, 3600)),
+        (js(429, {}, **{"Retry-After": "7", "X-Rate-Limit-Problem": "Day"}), ("", "Day", 7, 60)),
+    ],
+    ids=["minute", "reset", "day", "at-once", "said", "named"],
+)
+def test_a_429_tells_the_budget_which_limit_and_for_how_long(
+    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response, told: tuple[str, str, float | None, float]
+) -> None:
+    limiter = SpyLimiter()
+    with canned(monkeypatch, "zoho_books", each(answer), limiter=limiter) as (connector, _):
+        with pytest.raises(RateLimited) as raised:
+            connector.list_page(CONTACTS, cursor=None, since=None)
+        assert limiter.told == [told]
+        assert raised.value.limit == told[0]
+        assert raised.value.retry_after_s == (told[2] or told[3])
+
+
+@pytest.mark.rule("P3", "OP-4")
+def test_an_answer_is_not_lost_because_redis_is_away_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leaving(RedisLimiter):
+        def acquire(self, cls: CallClass, *, wait_s: float, hold_s: float = 30.0) -> str:
+            return "taken while Redis was there"
+
+    limiter = Leaving(redis_client("redis://127.0.0.1:1/0"), "org", [Limit("per_minute", 9, 60)])
+    made = js(201, {"code": 0, "contact": {"contact_id": "1", "contact_name": "A"}})
+    with canned(monkeypatch, "zoho_books", each(made), limiter=limiter) as (connector, _):
+        assert isinstance(connector.create(CONTACTS, DRAFT)[0], Written)
 
 
 @pytest.mark.rule("P14")

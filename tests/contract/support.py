@@ -18,7 +18,7 @@ import httpx
 from pydantic import SecretStr
 
 from shared.connectors.base import CallClass, Capabilities, Connector, Draft, WebhookRequest, Written
-from shared.connectors.limits import Unlimited
+from shared.connectors.limits import Unlimited, figures
 from shared.connectors.registry import get_vendor
 from shared.connectors.tokens import Held, SharedTokens
 from shared.connectors.vendor import AccessToken, Client, DataCentre, Grant, Link, Vendor
@@ -128,17 +128,27 @@ class SpyLimiter(Unlimited):
     """No budget, and a list of what it was told."""
 
     acquired: list[CallClass] = field(default_factory=list)
+    released: list[tuple[str, bool]] = field(default_factory=list)
+    """(token, sent)."""
     corrected: list[tuple[int, int]] = field(default_factory=list)
+    """(limit, remaining), as the answers' headers said."""
     blocked_s: list[float] = field(default_factory=list)
+    told: list[tuple[str, str, float | None, float]] = field(default_factory=list)
+    """What `block` was told: limit, problem, said_s, otherwise_s."""
 
-    def acquire(self, cls: CallClass, *, wait_s: float) -> None:
+    def acquire(self, cls: CallClass, *, wait_s: float, hold_s: float = 30.0) -> str:
         self.acquired.append(cls)
+        return str(len(self.acquired))
 
-    def correct(self, *, limit: int, remaining: int) -> None:
-        self.corrected.append((limit, remaining))
+    def release(self, token: str, *, sent: bool = True, headers: Mapping[str, str] | None = None) -> None:
+        self.released.append((token, sent))
+        if (said := figures(headers or {})) is not None:
+            self.corrected.append(said)
 
-    def block(self, seconds: float) -> None:
-        self.blocked_s.append(seconds)
+    def block(self, *, limit: str, problem: str, said_s: float | None, otherwise_s: float) -> tuple[str, float]:
+        self.told.append((limit, problem, said_s, otherwise_s))
+        self.blocked_s.append(said_s or otherwise_s)
+        return limit, said_s or otherwise_s
 
 
 @dataclass(frozen=True)

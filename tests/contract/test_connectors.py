@@ -369,6 +369,7 @@ def test_over_the_limit_nothing_is_sent_again_and_the_budget_is_told(
         call(world)
     assert raised.value.retry_after_s is not None
     assert world.limiter.blocked_s == [raised.value.retry_after_s]
+    assert world.limiter.released == [("1", True)]
     assert len(world.sandbox.calls(world.case.vendor)) == 1
     assert world.stored() == []
 

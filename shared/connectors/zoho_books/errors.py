@@ -9,10 +9,10 @@ from shared.connectors.errors import Answer, Complaint, Kind, Rule
 _BAD_TOKEN = "14"  # noqa: S105  the vendor's error code
 
 TABLE = (
-    Rule(Kind.RATE_LIMITED, "RATE_LIMITED", code="44", retry_after_s=60),
+    Rule(Kind.RATE_LIMITED, "RATE_LIMITED", code="44", retry_after_s=60, limit="per_minute"),
     # Per day: when the vendor's day begins is not documented, so it is asked again each hour.
-    Rule(Kind.RATE_LIMITED, "RATE_LIMITED", code="45", retry_after_s=3_600),
-    Rule(Kind.RATE_LIMITED, "RATE_LIMITED", code="1070", retry_after_s=2),
+    Rule(Kind.RATE_LIMITED, "RATE_LIMITED", code="45", retry_after_s=3_600, limit="per_day"),
+    Rule(Kind.RATE_LIMITED, "RATE_LIMITED", code="1070", retry_after_s=2, limit="concurrent"),
     Rule(Kind.RATE_LIMITED, "RATE_LIMITED", code="43", status=429, retry_after_s=10),
     Rule(Kind.RATE_LIMITED, "RATE_LIMITED", code="4", status=429, retry_after_s=10),
     Rule(Kind.RATE_LIMITED, "RATE_LIMITED", status=429, retry_after_s=60),

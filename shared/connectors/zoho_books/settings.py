@@ -16,5 +16,6 @@ SKIP_WEBHOOK_TRIGGER = "skip_webhook_trigger"
 DEFAULT_ITEMDETAILS_BATCH = 50
 MOST_ITEMDETAILS_BATCH = 200
 
-# [V] 100 a minute and organisation. Per day 1,000 (Free) to 10,000: the plan decides, so it is a setting.
-LIMITS = (Limit("per_minute", 100, 60),)
+# [V] 100 a minute and organisation; at the same time 5 on Free, 10 (soft) on paid plans. Per day 1,000 (Free) to
+# 10,000: the plan cannot be read, so a daily limit is a setting, as is more at the same time.
+LIMITS = (Limit("per_minute", 100, 60), Limit("concurrent", 5, 0))

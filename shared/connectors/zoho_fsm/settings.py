@@ -18,6 +18,7 @@ ITEM_UPDATE_PATH = "item_update_path"
 
 MOST_CREATE_BATCH = 100
 
-# [T] A third party's reading of the vendor's page: 5,000 a minute and user. Per day 5,000 (Free, trial) to 100,000
-# (Premium): the edition cannot be read, so a daily limit is a setting ({"limits": {"per_day": {...}}}).
-LIMITS = (Limit("per_minute", 5_000, 60),)
+# [T] A third party's reading of the vendor's page: 5,000 a minute and user; at the same time 5 (Free) or 15. Per day
+# 5,000 (Free, trial) to 100,000 (Premium): the edition cannot be read, so a daily limit is a setting
+# ({"limits": {"per_day": {"calls": 25000, "window_s": 86400}}}), as is more at the same time.
+LIMITS = (Limit("per_minute", 5_000, 60), Limit("concurrent", 5, 0))
