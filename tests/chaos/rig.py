@@ -74,6 +74,7 @@ class Rig:
         self.strikes = Strikes(folder / "strikes")
         self.frozen: set[int] = set()
         self.cells = 0
+        self.base: dict[tuple[str, str], list[str]] = {}
         self.proxies: dict[str, Proxy] = {}
         self._open = ExitStack()
         self._http = httpx.Client(timeout=30, trust_env=False)
@@ -181,22 +182,31 @@ class Rig:
 
     def _fill(self) -> None:
         """The base set: on both sides, bound, equal."""
-        size = self.shape.base
-        self.seed(
-            FSM, "Companies", [{"Company_Name": f"Base {n}", "Website": f"https://b{n}.test"} for n in range(size)]
-        )
-        self.seed(BOOKS, "contacts", [
-            {"contact_name": f"Base {n}", "contact_type": "customer", "website": f"https://b{n}.test"}
-            for n in range(size)
-        ])  # fmt: skip
-        self.seed(FSM, "Service_And_Parts", [
-            {"Name": f"Base {n}", "Unit_Price": n + 0.5, "Type": "Service"} for n in range(size)
-        ])  # fmt: skip
-        self.seed(
-            BOOKS, "items", [{"name": f"Base {n}", "rate": n + 0.5, "product_type": "service"} for n in range(size)]
-        )
-        self.wait(lambda: self.ended(self.begin("fetch")), "the first fetch ends", 60, once=True)
-        self.wait(lambda: self.ended(self.begin("sync")), "the first sync ends", 60, once=True)
+        names = [(f"Base {n}", n) for n in range(self.shape.base)]
+        items = [(name, n + 0.5) for name, n in names]
+        self.base = {
+            (FSM, "Companies"): self.seed(
+                FSM, "Companies", [{"Company_Name": name, "Website": f"https://b{n}.test"} for name, n in names]
+            ),
+            (BOOKS, "contacts"): self.seed(
+                BOOKS,
+                "contacts",
+                [
+                    {"contact_name": name, "contact_type": "customer", "website": f"https://b{n}.test"}
+                    for name, n in names
+                ],
+            ),
+            (FSM, "Service_And_Parts"): self.seed(
+                FSM,
+                "Service_And_Parts",
+                [{"Name": name, "Unit_Price": price, "Type": "Service"} for name, price in items],
+            ),
+            (BOOKS, "items"): self.seed(
+                BOOKS, "items", [{"name": name, "rate": price, "product_type": "service"} for name, price in items]
+            ),
+        }
+        for what in ("fetch", "sync"):
+            self.ended(self.begin(what))
         self.wait(self.is_quiet, "all is quiet at the start", 60)
 
     # The vendors
@@ -232,6 +242,10 @@ class Rig:
         found: list[Json] = self.control("GET", vendor, f"deliveries?since={since}")["deliveries"]
         return found
 
+    def vendor_now_ms(self) -> float:
+        """The later of the vendors' clocks."""
+        return time.time() * 1000
+
     # The product, from outside
 
     def begin(self, what: str = "sync") -> int:
@@ -253,9 +267,10 @@ class Rig:
         ((state, ended),) = self.sql("SELECT state, ended_at FROM run WHERE id = %s", sync_id)
         return str(state), ended
 
-    def ended(self, sync_id: int) -> bool:
+    def ended(self, sync_id: int) -> str:
+        """Waits for its end; its state."""
         self.wait(lambda: self.run(sync_id)[1] is not None, f"sync {sync_id} ends", 240)
-        return True
+        return self.run(sync_id)[0]
 
     def progress(self, sync_id: int) -> tuple[Any, ...]:
         """Grows or changes with every step of a run; also with the webhook work beside it."""
@@ -291,11 +306,11 @@ class Rig:
         found.update({name: n for name, n in zip(names, self.sql(query)[0], strict=True) if n})
         return found
 
-    def wait(self, condition: Callable[[], object], what: str, within_s: float, *, once: bool = False) -> None:
+    def wait(self, condition: Callable[[], object], what: str, within_s: float) -> None:
         """Polls. The bound makes a hang a failure with a name, in seconds of the scale 0.1; it measures nothing."""
         ends = time.monotonic() + within_s * max(1.0, self.shape.scale * 10 / 2)
         while not condition():
-            if once or time.monotonic() > ends:
+            if time.monotonic() > ends:
                 raise RigError(f"never came true: {what}")
             time.sleep(0.03)
 

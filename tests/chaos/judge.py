@@ -1,0 +1,85 @@
+"""Calls the auditor after a cell, and again after a sync where only that can find what the webhooks did not tell."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.auditor import evidence as auditor
+from tests.auditor.checks import Expect, Report, audit
+from tests.chaos.rig import VENDORS, Rig
+from tests.e2e.world import BOOKS, FSM
+
+if TYPE_CHECKING:
+    from tests.chaos.cell import Line, Scene
+
+MODULES = ((FSM, "Companies"), (FSM, "Service_And_Parts"), (BOOKS, "contacts"), (BOOKS, "items"))
+
+
+def mark(rig: Rig) -> auditor.Mark:
+    return auditor.mark(sandbox_url=rig.sandbox_url, database_url=rig.database_url)
+
+
+def judge(rig: Rig, scene: Scene, line: Line) -> None:
+    """Fills in what the auditor counted and found.
+
+    Twice, where people's work was not told of by webhooks: what was told must have its outcome before the sync comes
+    that finds the rest.
+    """
+    more = {"healed_s": line.healed_s, "healed_bound_s": scene.cell.bound_s, "time_scale": rig.shape.scale}
+    expect = Expect(**{**more, **scene.expect})
+    untold = needs_a_sync(rig, scene)
+    _take(line, look(rig, scene, replace(expect, synced=False)))
+    if not untold:
+        return
+    rig.wait(lambda: versions_are_settled(rig), "no version at the vendors is of this second", 30)
+    rig.ended(rig.begin())
+    rig.wait(rig.is_quiet, "all is quiet after one more sync", 60)
+    _take(line, look(rig, scene, expect))
+
+
+def look(rig: Rig, scene: Scene, expect: Expect) -> Report:
+    found = auditor.collect(
+        sandbox_url=rig.sandbox_url, database_url=rig.database_url, redis_url=rig.redis_url, since=scene.mark
+    )
+    return audit(found, scene.journal, expect=expect)
+
+
+def needs_a_sync(rig: Rig, scene: Scene) -> bool:
+    """A delivery that no door took is found by the next run: the schedule is hours, so we ask for it."""
+    if scene.closing_sync:
+        return True
+    return any(not one["accepted"] for vendor in VENDORS for one in rig.deliveries(vendor, scene.delivery_mark[vendor]))
+
+
+def versions_are_settled(rig: Rig) -> bool:
+    """The vendors' times have a resolution of a second: a younger version may still change without a new time."""
+    now_ms = rig.vendor_now_ms()
+    stamps = [row["_sandbox"]["modified_ms"] for where in MODULES for row in rig.records(*where)]
+    return now_ms - max(stamps, default=0) > 2500
+
+
+def _take(line: Line, report: Report) -> None:
+    for one in report.findings:
+        told = f"{one.promise} {one.what} [{one.subject}]"
+        if told not in line.findings:
+            line.findings.append(told)
+            line.promises.append(one.promise)
+    line.lost = max(line.lost, report.lost)
+    line.doubled = max(line.doubled, report.doubled)
+    line.stale_writes = max(line.stale_writes, report.stale_writes)
+
+
+def keep(rig: Rig, scene: Scene, target: Path) -> None:
+    """The evidence of a red cell, as far as there is any."""
+    with suppress(Exception):
+        found = auditor.collect(
+            sandbox_url=rig.sandbox_url, database_url=rig.database_url, redis_url=rig.redis_url, since=scene.mark
+        )
+        found.save(target / "evidence.json")
+    with suppress(Exception):
+        told: dict[str, Any] = {"noise": rig.noise(), "sync": scene.sync_id}
+        (target / "rig.json").write_text(json.dumps(told, indent=1, default=str))

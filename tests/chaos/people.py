@@ -1,0 +1,151 @@
+"""People who work at both vendors while the faults come: seeded, and every deed goes into the auditor's journal.
+
+They edit past the API (control), so that a fault aimed at the product never hits them. Each field of a record belongs
+to the people of one side, so their edits never clash unless a cell asks for it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.auditor.journal import Edit, Journal
+from tests.chaos.rig import Json, Rig
+from tests.e2e.world import BOOKS, FSM
+
+COMPANIES, ITEMS, CONTACTS, BOOKS_ITEMS = "Companies", "Service_And_Parts", "contacts", "items"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A record that a person may edit, and what they write there."""
+
+    vendor: str
+    module: str
+    record_id: str
+    write: Callable[[int], Json]
+
+
+def company(name: str, n: int) -> Json:
+    return {"Company_Name": name, "Website": f"https://{n}.test", "Service_Address": {"Street_1": f"{n} High Street"}}
+
+
+def customer(name: str, n: int) -> Json:
+    return {
+        "contact_name": name,
+        "contact_type": "customer",
+        "website": f"https://{n}.test",
+        "billing_address": {"address": f"{n} Low Road", "city": "York"},
+    }
+
+
+def service(name: str, n: int) -> Json:
+    return {"Name": name, "Unit_Price": n + 0.5, "Type": "Service", "Description": f"No. {n}"}
+
+
+def item(name: str, n: int) -> Json:
+    return {"name": name, "rate": n + 0.25, "product_type": "service", "description": f"No. {n}"}
+
+
+MAKERS: dict[tuple[str, str], Callable[[str, int], Json]] = {
+    (FSM, COMPANIES): company,
+    (BOOKS, CONTACTS): customer,
+    (FSM, ITEMS): service,
+    (BOOKS, BOOKS_ITEMS): item,
+}
+# What the people of each side write, by module. The two ends of a pair share no field here.
+WRITES: dict[tuple[str, str], tuple[Callable[[str], Json], ...]] = {
+    (FSM, COMPANIES): (
+        lambda word: {"Website": f"https://{word}.test"},
+        lambda word: {"Service_Address": {"City": word}},
+    ),
+    (BOOKS, CONTACTS): (lambda word: {"billing_address": {"city": word}},),
+    (FSM, ITEMS): (lambda word: {"Description": word},),
+    (BOOKS, BOOKS_ITEMS): (lambda word: {"sku": word},),
+}
+
+
+class People:
+    def __init__(self, rig: Rig, journal: Journal, name: str, seed: int) -> None:
+        """`name` is in every value they write, so that no two cells share one."""
+        self.rig = rig
+        self.journal = journal
+        self.name = name
+        self.chance = random.Random(seed)
+        self.desks = self._base()
+        self.edits = 0
+        self.trouble: list[BaseException] = []
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _base(self) -> list[tuple[str, str, str]]:
+        """The base set's records at both sides."""
+        found = []
+        for (vendor, module), ids in self.rig.base.items():
+            found += [(vendor, module, record_id) for record_id in ids]
+        return found
+
+    # Single deeds
+
+    def bring(self, each: int) -> None:
+        """So many new records at every module of both sides, unknown to the product; those who made them edit them."""
+        for (vendor, module), make in MAKERS.items():
+            side = "left" if vendor == FSM else "right"
+            names = [f"{self.name} {side} {n}" for n in range(each)]
+            ids = self.rig.seed(vendor, module, [make(name, n) for n, name in enumerate(names)])
+            self.desks += [(vendor, module, record_id) for record_id in ids]
+
+    def make(self, vendor: str, module: str, fields: Json) -> str:
+        """A new record by a person; its webhook fires."""
+        begin = time.time() * 1000
+        made = self.rig.control("POST", vendor, f"edits/{module}", fields)
+        record_id = _id_of(made)
+        self.journal.append(Edit(vendor, module, record_id, fields, begin, time.time() * 1000, kind="create"))
+        return record_id
+
+    def edit(self, vendor: str, module: str, record_id: str, fields: Json) -> None:
+        begin = time.time() * 1000
+        self.rig.control("PUT", vendor, f"edits/{module}/{record_id}", fields)
+        self.journal.append(Edit(vendor, module, record_id, fields, begin, time.time() * 1000))
+
+    def delete(self, vendor: str, module: str, record_id: str) -> None:
+        begin = time.time() * 1000
+        self.rig.control("DELETE", vendor, f"edits/{module}/{record_id}")
+        self.journal.append(Edit(vendor, module, record_id, {}, begin, time.time() * 1000, kind="delete"))
+        self.desks = [desk for desk in self.desks if desk[2] != record_id]
+
+    def some_edit(self) -> None:
+        """Whatever comes to somebody's mind."""
+        vendor, module, record_id = self.chance.choice(self.desks)
+        write = self.chance.choice(WRITES[vendor, module])
+        self.edits += 1
+        self.edit(vendor, module, record_id, write(f"{self.name.replace(' ', '-')}-{self.edits}"))
+
+    # All the time
+
+    def start(self, per_s: float = 12.0) -> None:
+        self._thread = threading.Thread(target=self._work, args=(1 / per_s,), name="people", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Safe to call twice. Raises what went wrong among them."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(30)
+        if self.trouble:
+            raise self.trouble[0]
+
+    def _work(self, every_s: float) -> None:
+        try:
+            while not self._stop.wait(every_s):
+                self.some_edit()
+        except Exception as error:  # noqa: BLE001  (told by `stop`, on the cell's own thread)
+            self.trouble.append(error)
+
+
+def _id_of(made: Json) -> str:
+    record = made.get("record", made)
+    return str(record.get("id") or record.get("contact_id") or record["item_id"])
