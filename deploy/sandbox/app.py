@@ -13,7 +13,7 @@ import deploy.sandbox
 from deploy.sandbox.control import control
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.messages import Answer, Request
-from deploy.sandbox.pipeline import ReplyLost, serve
+from deploy.sandbox.pipeline import Served, serve
 from deploy.sandbox.vendor import Vendor, World
 
 Scope = MutableMapping[str, Any]
@@ -76,22 +76,17 @@ class Sandbox:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = await _read(scope, receive)
-        try:
-            answer = await self._route(request)
-        except ReplyLost:
-            await _cut(send)
+        if request is None:
             return
-        await _write(answer, send)
-
-    async def _route(self, request: Request) -> Answer:
         first, _, rest = request.path.lstrip("/").partition("/")
-        if first == "_sandbox":
-            return self._control(request, rest)
         vendor = self.vendors.get(first)
-        if vendor is None:
-            return Answer.of({"error": f"no vendor {first!r}; there are {sorted(self.vendors)}"}, 404)
-        request.path = f"/{rest}"
-        return await serve(vendor, request)
+        if vendor is not None:
+            request.path = f"/{rest}"
+            await _reply(await serve(vendor, request), send)
+        elif first == "_sandbox":
+            await _write(self._control(request, rest), send)
+        else:
+            await _write(Answer.of({"error": f"no vendor {first!r}; there are {sorted(self.vendors)}"}, 404), send)
 
     def _control(self, request: Request, rest: str) -> Answer:
         first, _, path = rest.partition("/")
@@ -105,17 +100,33 @@ class Sandbox:
         return control(vendor, path, request)
 
 
-async def _read(scope: Scope, receive: Receive) -> Request:
-    body = b""
+async def _reply(served: Served, send: Send) -> None:
+    answer = served.answer
+    if answer is None:
+        served.ended(replied=False)
+        await _cut(send)
+        return
+    stood = not _gone(send)
+    await _write(answer, send)
+    served.ended(replied=stood and not _gone(send) and answer.sent_bytes is None)
+    if answer.sent_bytes is not None:
+        await _close(send)
+
+
+async def _read(scope: Scope, receive: Receive) -> Request | None:
+    """None when the caller went away before all of its call was there."""
+    parts: list[bytes] = []
     while True:
         message = await receive()
-        body += message.get("body", b"")
-        if message["type"] == "http.disconnect" or not message.get("more_body"):
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
             break
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     base_url = f"{scope.get('scheme', 'http')}://{headers.get('host', 'sandbox')}"
-    return Request(scope["method"], scope["path"], query, headers, body, base_url)
+    return Request(scope["method"], scope["path"], query, headers, b"".join(parts), base_url)
 
 
 async def _write(answer: Answer, send: Send) -> None:
@@ -124,18 +135,46 @@ async def _write(answer: Answer, send: Send) -> None:
         headers.append((b"content-type", answer.content_type.encode()))
     headers.extend((name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items())
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    if answer.sent_bytes is None:
+        await send({"type": "http.response.body", "body": answer.body})
+    else:
+        await send({"type": "http.response.body", "body": answer.body[: answer.sent_bytes], "more_body": True})
+
+
+def _gone(send: Send) -> bool:
+    """Whether the caller has left. The server's `send` is a method of what knows, and of what holds the transport."""
+    return bool(getattr(getattr(send, "__self__", None), "disconnected", False))
+
+
+def _transport(send: Send) -> asyncio.Transport:
+    """Mounted in process there is none, and the error itself is what the client gets."""
+    transport: asyncio.Transport | None = getattr(getattr(send, "__self__", None), "transport", None)
+    if transport is None:
+        raise ConnectionResetError("the sandbox dropped the reply")
+    return transport
 
 
 async def _cut(send: Send) -> None:
-    """Ends the connection without a byte. The server's `send` is a method of what holds the transport.
+    """Ends the connection without a byte."""
+    _transport(send).abort()
+    await _end_seen(send)
 
-    Mounted in process there is no transport, and the error itself is what the client gets."""
-    transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if transport is None:
-        raise ConnectionResetError("the sandbox dropped the reply")
-    transport.abort()
-    await asyncio.sleep(0.001)  # lets the server see the end of the connection before we return
+
+async def _close(send: Send) -> None:
+    """Ends the connection once what was sent is on its way."""
+    _transport(send).close()
+    await _end_seen(send)
+
+
+async def _end_seen(send: Send) -> None:
+    """Lets the server see the end of the connection before we return; else it would find fault with a call without an
+    answer. A caller that reads nothing more is not waited for."""
+    for _ in range(1000):
+        if _gone(send):
+            return
+        await asyncio.sleep(0.001)
+    _transport(send).abort()
+    await asyncio.sleep(0.001)
 
 
 def create_app(data_centre: str = "us") -> Sandbox:

@@ -30,7 +30,8 @@ def _state(vendor: Vendor, request: Request, given: Any) -> object:
 
 
 def _calls(vendor: Vendor, request: Request, given: Any) -> object:
-    return {"calls": vendor.calls.since(int(request.query.get("since", "0")))}
+    since, log = int(request.query.get("since", "0")), vendor.calls
+    return {"calls": log.since(since), "last": log.last, "dropped": log.dropped(since)}
 
 
 def _clear_calls(vendor: Vendor, request: Request, given: Any) -> object:

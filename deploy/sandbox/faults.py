@@ -11,9 +11,14 @@ from typing import Any
 from deploy.sandbox.jsonio import JsonObject
 
 WEBHOOK_KINDS = frozenset({"webhook_lost", "webhook_doubled", "webhook_late", "webhook_reordered"})
-CALL_KINDS = frozenset({"429", "5xx", "latency", "reply_lost", "expired_token", "body_code", "malformed"})
+CALL_KINDS = frozenset(
+    {"429", "5xx", "latency", "reply_lost", "expired_token", "body_code", "malformed", "truncated_body", "bad_utf8"}
+)
+# These strike a page of a list of two rows or more, not a call.
+PAGE_KINDS = frozenset({"short_page"})
+KINDS = WEBHOOK_KINDS | CALL_KINDS | PAGE_KINDS
 # These strike after the handler has run: the reply is what goes wrong.
-ALWAYS_AFTER = frozenset({"reply_lost", "malformed"})
+ALWAYS_AFTER = frozenset({"reply_lost", "malformed", "truncated_body", "bad_utf8"})
 
 
 # A reordered webhook is held back behind so many later ones, and no longer than this.
@@ -46,6 +51,11 @@ class Fault:
     retry_after_s: int | None = None
     struck: int = 0
 
+    def concerns(self, method: str, path: str, user: Callable[[], str | None]) -> bool:
+        if self.method not in (None, method) or (self.path and not self.path.search(path)):
+            return False
+        return self.user is None or self.user == user()
+
     def describe(self) -> JsonObject:
         return {
             "id": self.id, "kind": self.kind, "count": self.count, "share": self.share, "ms": self.ms, "by": self.by,
@@ -62,8 +72,8 @@ def _kind_and_status(given: JsonObject) -> tuple[str, int]:
     status = int(given.get("status") or 0)
     if re.fullmatch(r"5\d\d", kind):
         return "5xx", int(kind)
-    if kind not in WEBHOOK_KINDS | CALL_KINDS:
-        raise BadFault(f"unknown kind {kind!r}; there are {sorted(WEBHOOK_KINDS | CALL_KINDS)}")
+    if kind not in KINDS:
+        raise BadFault(f"unknown kind {kind!r}; there are {sorted(KINDS)}")
     return kind, status or {"429": 429, "5xx": 503}.get(kind, 200)
 
 
@@ -141,13 +151,15 @@ class FaultBook:
             spoilt = any(other.kind != "latency" for other in struck)
             if fault.kind not in CALL_KINDS or (spoilt and fault.kind != "latency"):
                 continue
-            if fault.method not in (None, method) or (fault.path and not fault.path.search(path)):
-                continue
-            if fault.user is not None and fault.user != user():
-                continue
-            if self._strike(fault):
+            if fault.concerns(method, path, user) and self._strike(fault):
                 struck.append(fault)
         return struck
+
+    def for_page(self, method: str, path: str, user: Callable[[], str | None]) -> Fault | None:
+        for fault in list(self._faults):
+            if fault.kind in PAGE_KINDS and fault.concerns(method, path, user) and self._strike(fault):
+                return fault
+        return None
 
     def for_delivery(self, module: str, event: str) -> Fault | None:
         for fault in list(self._faults):

@@ -30,7 +30,8 @@ class Request:
     request_id: str = ""
     params: dict[str, str] = field(default_factory=dict)
     caller: Caller | None = None
-    # What the handler tells the call log.
+    # What the handler tells the call log; `fault` is one that struck within it.
+    fault: str | None = None
     module: str | None = None
     record: str | None = None
     applied: bool = False
@@ -46,10 +47,13 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
+    """After `sent_bytes` of the body the connection ends; None sends all of it."""
+
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json;charset=UTF-8"
+    sent_bytes: int | None = None
 
     @classmethod
     def of(cls, value: object, status: int = 200) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from dataclasses import dataclass
 from deploy.sandbox.calls import Call
 from deploy.sandbox.faults import Fault
 from deploy.sandbox.messages import Answer, Refusal, Request
+from deploy.sandbox.poison import with_bad_utf8
 from deploy.sandbox.vendor import Vendor
+from deploy.sandbox.waits import Ended
 
 ALONE_MS = 5
 
@@ -45,31 +46,53 @@ class _Strike:
         return fault.kind if fault else ("latency" if self.before_ms or self.after_ms else None)
 
 
-async def serve(vendor: Vendor, request: Request) -> Answer:
-    """Raises ReplyLost when the caller is to get nothing at all."""
-    started, at = time.perf_counter(), time.time() * 1000
+@dataclass(slots=True)
+class Served:
+    """A call that has been carried out, or not, and is not answered yet. Without an answer the connection is cut."""
+
+    vendor: Vendor
+    call: Call
+    era: int
+    answer: Answer | None = None
+
+    def ended(self, replied: bool) -> None:
+        """Into the log, which a reset in the meantime has closed to this call."""
+        self.call.replied = replied
+        if self.era == self.vendor.era:
+            self.vendor.calls.add(self.call)
+
+
+async def serve(vendor: Vendor, request: Request) -> Served:
+    """The caller sends the answer, then says so with `ended`."""
+    started = time.perf_counter()
     request.request_id = request.headers.get("x-request-id") or uuid.uuid4().hex
-    seq = vendor.calls.next_seq()
+    call = Call(
+        request.request_id, time.time() * 1000, request.method, request.path, request.query, request.write
+    )  # fmt: skip
+    served = Served(vendor, call, vendor.era)
     strike = _Strike.of(vendor.faults.for_call(request.method, request.path, lambda: vendor.user_of(request)))
-    status = 0
     try:
-        answer = await _answer(vendor, request, strike)
-        status = answer.status
-        return answer
+        served.answer = await _answer(vendor, request, strike)
+    except (ReplyLost, Ended):
+        pass
+    except Exception:
+        served.ended(replied=False)
+        raise
     finally:
-        ms = (time.perf_counter() - started) * 1000
-        user = request.caller.user if request.caller else None
-        vendor.calls.add(
-            Call(seq, request.request_id, at, request.method, request.path, request.query, status, ms, request.module,
-                 request.record, request.write, request.applied, strike.name, user)
-        )  # fmt: skip
+        call.ms = (time.perf_counter() - started) * 1000
+        call.status = served.answer.status if served.answer else 0
+        call.module, call.record, call.applied = request.module, request.record, request.applied
+        call.fault = strike.name or request.fault
+        call.user = request.caller.user if request.caller else None
+    return served
 
 
 async def _answer(vendor: Vendor, request: Request, strike: _Strike) -> Answer:
     try:
         if strike.before:
-            await _wait(strike.before_ms)
+            await vendor.waits.wait(strike.before_ms)
             answer = _spoilt(vendor, request, strike.before)
+            await vendor.waits.wait(strike.after_ms)
         else:
             vendor.identify(request)
             answer = await _limited(vendor, request, strike)
@@ -98,26 +121,18 @@ async def _limited(vendor: Vendor, request: Request, strike: _Strike) -> Answer:
 
 async def _slowly(vendor: Vendor, request: Request, strike: _Strike) -> Answer:
     """Slow calls count among those at once. With that limit on a call takes some time, else no two ever meet."""
-    await _wait(strike.before_ms or (ALONE_MS if vendor.limits.settings.get("concurrent") else 0))
+    await vendor.waits.wait(strike.before_ms or (ALONE_MS if vendor.limits.settings.get("concurrent") else 0))
     try:
         answer = vendor.handle(request)
     except Refusal as refusal:
         answer = refusal.answer
-    await _wait(strike.after_ms)
+    await vendor.waits.wait(strike.after_ms)
     return answer
 
 
-async def _wait(ms: int) -> None:
-    if ms:
-        await asyncio.sleep(ms / 1000)
-
-
 def _spoilt(vendor: Vendor, request: Request, fault: Fault, answer: Answer | None = None) -> Answer:
-    if fault.kind == "reply_lost":
-        raise ReplyLost
-    if fault.kind == "malformed":
-        body = answer.body if answer else b""
-        return Answer(answer.status if answer else 200, body[: max(1, len(body) // 2)] or b'{"code":')
+    if fault.kind in REPLIES:
+        return _spoilt_reply(vendor, fault, answer or Answer(200))
     if fault.kind == "429":
         return _later(fault, vendor.over_limit(fault.code if fault.code in ("day", "concurrent") else "minute"))
     if fault.kind == "expired_token":
@@ -126,6 +141,23 @@ def _spoilt(vendor: Vendor, request: Request, fault: Fault, answer: Answer | Non
     if fault.kind == "body_code":
         return vendor.body_error(fault)
     return _later(fault, vendor.server_error(fault.status))
+
+
+REPLIES = frozenset({"reply_lost", "malformed", "truncated_body", "bad_utf8"})
+
+
+def _spoilt_reply(vendor: Vendor, fault: Fault, answer: Answer) -> Answer:
+    """What was answered, damaged on its way."""
+    if fault.kind == "reply_lost" or (fault.kind == "truncated_body" and not answer.body):
+        raise ReplyLost
+    half = max(1, len(answer.body) // 2)
+    if fault.kind == "truncated_body":
+        answer.sent_bytes = half
+        return answer
+    if fault.kind == "bad_utf8":
+        names = (str(fault.code),) if fault.code else vendor.text_fields
+        return Answer(answer.status, with_bad_utf8(answer.body, names), answer.headers, answer.content_type)
+    return Answer(answer.status, answer.body[:half] or b'{"code":')
 
 
 def _later(fault: Fault, answer: Answer) -> Answer:

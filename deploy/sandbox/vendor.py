@@ -14,6 +14,7 @@ from deploy.sandbox.limits import Limits, Verdict
 from deploy.sandbox.messages import Answer, Request
 from deploy.sandbox.routing import Router
 from deploy.sandbox.visibility import Visibility
+from deploy.sandbox.waits import Waits
 from deploy.sandbox.webhooks import Change, Dispatcher, Hook, Message
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class Vendor(ABC):
     """The machinery round a vendor's handlers; the pipeline calls the hooks below in this order."""
 
     name: str
+    # Where the fault bad_utf8 puts its bytes: the first of these that a body has.
+    text_fields: tuple[str, ...] = ()
 
     def __init__(self, world: World, capabilities: JsonObject, published_limits: JsonObject) -> None:
         self.world = world
@@ -48,6 +51,9 @@ class Vendor(ABC):
         self.clock = Clock()
         self.visibility = Visibility()
         self.calls = CallLog()
+        self.waits = Waits()
+        # Counts the resets: a call that began before the last one is not logged.
+        self.era = 0
         self.webhooks = Dispatcher(self.compose_webhook, self.faults)
         # Routes under /_sandbox/{vendor}/ that only this vendor has.
         self.controls = Router()
@@ -123,7 +129,20 @@ class Vendor(ABC):
     def compose_webhook(self, hook: Hook, change: Change) -> Message:
         raise NotImplementedError(f"{self.name} sends no webhooks")
 
+    def short_page(self, request: Request, rows: list[T]) -> tuple[list[T], bool]:
+        """What is left of a page when the fault short_page strikes, and whether it did: the last `by` rows, half of
+        them by default, are lost, the first never is."""
+        if len(rows) < 2:
+            return rows, False
+        fault = self.faults.for_page(request.method, request.path, lambda: self.user_of(request))
+        if fault is None:
+            return rows, False
+        request.fault = fault.kind
+        return rows[: max(1, len(rows) - (fault.by or len(rows) // 2))], True
+
     def reset(self) -> None:
+        self.era += 1
+        self.waits.end()
         self.capabilities.reset()
         self.clock.set(0)
         self.visibility.configure({})

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from deploy.sandbox.capabilities import Capabilities
-from deploy.sandbox.clock import Clock
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.routing import Router
-from deploy.sandbox.visibility import Visibility
-from deploy.sandbox.webhooks import Change, Dispatcher
+from deploy.sandbox.vendor import Vendor
+from deploy.sandbox.webhooks import Change
 from deploy.sandbox.zoho_books.custom_fields import CustomFields
 
 ORG: JsonObject = {
@@ -33,11 +31,12 @@ class Kept(Protocol):
 
 
 class Office:
-    def __init__(self, capabilities: Capabilities, webhooks: Dispatcher, clock: Clock, visibility: Visibility) -> None:
-        self.capabilities = capabilities
-        self.webhooks = webhooks
-        self.clock = clock
-        self.visibility = visibility
+    def __init__(self, vendor: Vendor) -> None:
+        self.vendor = vendor
+        self.capabilities = vendor.capabilities
+        self.webhooks = vendor.webhooks
+        self.clock = vendor.clock
+        self.visibility = vendor.visibility
         self.custom_fields = CustomFields()
         self.router = Router()
         self.modules: dict[str, Kept] = {}

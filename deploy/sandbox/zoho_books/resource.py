@@ -116,6 +116,8 @@ class Resource(ABC):
         if tests:
             found = [record for record in found if all(test(record) for test in tests)]
         rows, context = listing.paged(query, self.table.listed(found))
+        rows, cut = self.office.vendor.short_page(request, rows)
+        context["has_more_page"] = cut or context["has_more_page"]
         page: JsonObject = {
             **context, "report_name": self.plural.capitalize(), "applied_filter": applied,
             "sort_column": sorting.column, "sort_order": sorting.order,

@@ -48,13 +48,14 @@ def signature(secret: str, url: str, body: bytes) -> str:
 
 class ZohoBooks(Vendor):
     name = "zoho_books"
+    text_fields = ("contact_name", "name")
 
     def __init__(self, world: World) -> None:
         super().__init__(world, CAPABILITIES, PUBLISHED)
         self.grants = world.get(Grants)
         self.product = Product("ZohoBooks", self.name, SCOPES)
         self.grants.add_product(self.product)
-        self.office = Office(self.capabilities, self.webhooks, self.clock, self.visibility)
+        self.office = Office(self)
         register_all(self.office)
         self.controls.add("POST", "custom_fields", self._define_fields)
         self.controls.add("GET", "custom_fields", self._show_fields)

@@ -41,6 +41,7 @@ INDEX = re.compile(r"\d{1,19}")
 
 class ZohoFsm(Vendor):
     name = "zoho_fsm"
+    text_fields = ("Company_Name", "Last_Name", "Name")
 
     def __init__(self, world: World) -> None:
         super().__init__(world, CAPABILITIES, PUBLISHED)
@@ -133,9 +134,10 @@ class ZohoFsm(Vendor):
         rows = found[start : start + per_page]
         if not rows:
             return Answer(204)
+        rows, cut = self.short_page(request, rows)
         timed = records.module.name in self.capabilities["list_rows_with_times"]
         shown = [records.detail(one) if timed else records.row(one) for one in rows]
-        more = start + per_page < len(found)
+        more = cut or start + per_page < len(found)
         info = {"page": page, "per_page": per_page, "count": len(rows), "more_records": more}
         return Answer.of({"data": shown, "info": info})
 
