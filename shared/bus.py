@@ -27,6 +27,7 @@ RESULTS = PREFIX + "results"
 LANES = PREFIX + "lanes"
 MARKER, EPOCH = PREFIX + "marker", PREFIX + "epoch"
 LIVE, BULK = "live", "bulk"
+_CANARY_S = 86_400
 
 # The woken flag is set by whoever finds it unset: that one wakes a drainer. It lasts a minute at most, so a lost
 # wake-up delays a lane until the sweep and never stops it.
@@ -447,6 +448,40 @@ class Bus:
         """Never back: a tick that was frozen here may come late."""
         with redis_errors():
             self._mirror(keys=[EPOCH, MARKER], args=[epoch, marker])
+
+    # Canaries: a task per queue that only says that it was run
+
+    def may_send_canaries(self, every_s: float) -> bool:
+        with redis_errors():
+            return bool(self.redis.set(f"{PREFIX}canary:sent", "1", nx=True, px=max(1, int(every_s * 1000))))
+
+    def sing(self, queue: str) -> None:
+        """Kept for a day: a queue that fell silent tells for how long."""
+        with redis_errors():
+            self.redis.set(f"{PREFIX}canary:{queue}", "1", ex=_CANARY_S)
+
+    def silent_for(self, queues: Sequence[str]) -> dict[str, float | None]:
+        """Seconds since each queue's canary was run, by Redis' clock; None: not within a day."""
+        with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.pttl(f"{PREFIX}canary:{queue}")
+            left_ms = pipe.execute()
+        return {
+            queue: _CANARY_S - left / 1000 if left > 0 else None for queue, left in zip(queues, left_ms, strict=True)
+        }
+
+    def backlog(self) -> tuple[int, float]:
+        """Events on all lanes, and the age of the oldest in seconds (0.0 where there is none)."""
+        count, oldest_ms = 0, None
+        with redis_errors():
+            now_s, micros = self.redis.time()
+            for key in self.redis.smembers(LANES):
+                count += self.redis.xlen(key)
+                for entry, _ in self.redis.xrange(key, count=1):
+                    at_ms = int(entry.split("-")[0])
+                    oldest_ms = at_ms if oldest_ms is None else min(oldest_ms, at_ms)
+        age_s = 0.0 if oldest_ms is None else max(0.0, now_s + micros / 1e6 - oldest_ms / 1000)
+        return count, age_s
 
     def leave(self) -> None:
         """This process holds nothing any more: what it had may be taken at once."""

@@ -38,8 +38,16 @@ class Settings(BaseSettings):
     lease_ttl_s: float = 60.0
     lease_heartbeat_s: float = 10.0
     push_deadline_s: float = 30.0
+    push_hard_deadline_s: float = 75.0
+    """A push, its sign-in included, that lasts longer ends its process. Not scaled."""
+    stop_s: float = 28.0
+    """A worker that was asked to stop ends by then, whatever it does: its open pushes are in doubt. Not scaled."""
     worker_heartbeat_s: float = 3.0
     worker_gone_s: float = 10.0
+    canary_s: float = 15.0
+    """How often each queue is given a task that only says that it was run …"""
+    stalled_s: float = 60.0
+    """… and after what silence its work counts as stalled."""
     tick_s: float = 5.0
     """Due rows, due runs and the sweep that wakes what was missed."""
     debounce_s: float = 1.0

@@ -23,7 +23,8 @@ EVENTS, RUNS, RESULTS, HOUSEKEEPING = "events", "runs", "results", "housekeeping
 
 DRAIN, ADVANCE, RECORD = "events.drain", "runs.advance", "results.record"
 
-ROUTES = {f"{queue}.*": {"queue": queue} for queue in (EVENTS, RUNS, RESULTS, HOUSEKEEPING)}
+QUEUES = (EVENTS, RUNS, RESULTS, HOUSEKEEPING)
+ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
 
 
 def broker_options() -> dict[str, Any]:
@@ -68,6 +69,10 @@ class CeleryWake:
 
     def results(self) -> None:
         self._send(RECORD)
+
+    def canaries(self) -> None:
+        for queue in QUEUES:
+            self._send(f"{queue}.canary")
 
     def _send(self, task: str, *args: str | int) -> None:
         try:

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_shutdown
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from shared.bus import RESULTS, Bus, make_redis
 from shared.connectors.base import Connector
@@ -18,6 +18,7 @@ from shared.db.session import Database, make_engine
 from shared.engine.context import ConnectorPool, Ports
 from shared.engine.epoch import Epoch
 from shared.engine.keeper import Keeper
+from shared.engine.watchdog import Watchdog
 from shared.errors import Unavailable
 from shared.lease import Leases
 from shared.observability import configure_logging
@@ -66,8 +67,9 @@ def open_runtime(settings: Settings) -> Runtime:
         return service.open_connector(connection_id)
 
     epoch = Epoch(database, bus, settings.epoch_file)
-    ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector), epoch)
-    keeper = Keeper(bus, database, leases, settings, epoch)
+    watchdog = Watchdog(settings.push_hard_deadline_s)
+    ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector), epoch, watchdog)
+    keeper = Keeper(bus, database, leases, settings, epoch, watchdog)
     keeper.start()
     return Runtime(ports, keeper, threading.Lock())
 
@@ -83,6 +85,23 @@ def _opened(**_: Any) -> None:
         runtime()
     except Unavailable as error:
         logging.getLogger(__name__).warning("starting without Redis: %s", error.code)
+
+
+@worker_shutting_down.connect
+def _stopping(**_: Any) -> None:
+    """SIGTERM: batches end at their next call and go to other workers; who is not done in time is cut off (P10)."""
+    here = _runtime  # no lock: this runs inside a signal handler
+    if here is None:
+        return
+    here.keeper.stopping.set()
+    last = threading.Timer(here.ports.settings.stop_s, _cut_off)
+    last.daemon = True
+    last.start()
+
+
+def _cut_off() -> None:
+    logging.getLogger(__name__).warning("not done in time: open pushes are in doubt, and others look them up")
+    os._exit(0)
 
 
 @worker_shutdown.connect

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
@@ -9,6 +11,7 @@ from sqlalchemy import text
 from api.deps import TheDoors
 from shared.bus import redis_errors
 from shared.errors import BothwaysError
+from shared.services.health import work_health
 
 router = APIRouter(tags=["health"])
 
@@ -24,6 +27,14 @@ def ready(doors: TheDoors) -> JSONResponse:
     down = [name for name, works in checks.items() if not works]
     body = {"status": "unavailable" if down else "ok", **{name: "ok" if up else "down" for name, up in checks.items()}}
     return JSONResponse(body, status_code=503 if down else 200, headers={"Retry-After": "5"} if down else None)
+
+
+@router.get("/workz", summary="Work flows: each queue ran its canary a short while ago")
+def flowing(doors: TheDoors) -> JSONResponse:
+    """503 where a queue is stalled. What a load balancer must not ask: the doors keep events while workers are away."""
+    health = work_health(doors.bus, doors.settings)
+    status, headers = (503, {"Retry-After": "15"}) if health.stalled else (200, None)
+    return JSONResponse({**asdict(health), "stalled": list(health.stalled)}, status_code=status, headers=headers)
 
 
 def _postgres(doors: TheDoors) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import MOST_ID, Id, TheDoors, TheWorkspace
+from shared.services.events import RecordSync
 from shared.services.integrations import IntegrationView
+from shared.sync.model import Side
 
 router = APIRouter(prefix="/integrations", tags=["integrations"])
 
@@ -25,6 +27,10 @@ class NewIntegration(BaseModel):
     left_org_id: OrgId
     right_org_id: OrgId
     name: str | None = None
+
+
+Short = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+"""Names and ids in a path: whatever a vendor's look like."""
 
 
 class Started(BaseModel):
@@ -55,3 +61,27 @@ def fetch(doors: TheDoors, workspace: TheWorkspace, integration_id: Id) -> Start
 @router.post("/{integration_id}/sync", status_code=202, summary="Sync Now")
 def sync_now(doors: TheDoors, workspace: TheWorkspace, integration_id: Id) -> Started:
     return Started(sync_id=doors.runs.sync_now(workspace, integration_id))
+
+
+@router.post(
+    "/{integration_id}/records/{pair}/{side}/{record_id}/sync", status_code=202, summary="Sync this record now"
+)
+def sync_record(
+    doors: TheDoors, workspace: TheWorkspace, integration_id: Id, pair: Short, side: Side, record_id: Short
+) -> RecordSync:
+    return doors.events.sync_record(workspace, integration_id, pair, side, record_id)
+
+
+@router.get(
+    "/{integration_id}/records/{pair}/{side}/{record_id}/sync/{event_id}", summary="How syncing this record stands"
+)
+def get_record_sync(
+    doors: TheDoors,
+    workspace: TheWorkspace,
+    integration_id: Id,
+    pair: Short,
+    side: Side,
+    record_id: Short,
+    event_id: Short,
+) -> RecordSync:
+    return doors.events.record_sync(workspace, integration_id, pair, side, record_id, event_id)

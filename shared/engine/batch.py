@@ -28,7 +28,10 @@ from shared.sync.reasons import Code
 
 
 class Batch:
-    """`ensure_lease` renews where a push would not be covered; raises LeaseLost."""
+    """`ensure_lease` renews where a push would not be covered; raises LeaseLost.
+
+    Once `stopping`, no call is begun: what is still open comes again, at another worker.
+    """
 
     def __init__(
         self,
@@ -38,14 +41,15 @@ class Batch:
         batch_id: str,
         token: str,
         ensure_lease: Callable[[], None],
+        stopping: Callable[[], bool],
     ) -> None:
         known = Known(ports.db, context)
         self._context = context
-        self._settler = Settler(ports.settings, context)
+        self._settler = Settler(ports.settings, context, stopping)
         self._reader = Reader(context, ports.bus, known, self._settler, token)
         self._twins = Twins(context, known, self._settler)
         open_intents = partial(known.open_intents, ports.leases, lease, batch_id)
-        self._pusher = Pusher(context, self._settler, open_intents, ensure_lease)
+        self._pusher = Pusher(context, self._settler, open_intents, ensure_lease, ports.watchdog)
 
     @property
     def roots(self) -> list[str]:

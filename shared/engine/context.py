@@ -17,6 +17,7 @@ from shared.connectors.base import Connector, ModuleFacts
 from shared.db.models import Connection, Integration
 from shared.db.session import Database
 from shared.engine.epoch import Epoch
+from shared.engine.watchdog import Watchdog
 from shared.errors import ConfigError, ConnectionBroken, NotFound
 from shared.integrations.defaults import Line
 from shared.integrations.registry import integration as declared_integration
@@ -32,6 +33,7 @@ class Wake(Protocol):
     def drain(self, lane: Lane) -> None: ...
     def run(self, run_id: int) -> None: ...
     def results(self) -> None: ...
+    def canaries(self) -> None: ...
 
 
 OpenConnector = Callable[[int], Connector]
@@ -90,6 +92,7 @@ class Ports:
     wake: Wake
     connectors: ConnectorPool
     epoch: Epoch
+    watchdog: Watchdog
 
 
 @dataclass(frozen=True, slots=True)

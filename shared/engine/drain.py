@@ -65,6 +65,9 @@ def drain(ports: Ports, keeper: Keeper, lane: Lane) -> None:
 
     Raises Unavailable where Postgres or Redis is away; entries stay, the sweep wakes the lane again.
     """
+    if keeper.stopping.is_set():
+        ports.wake.drain(lane)  # for another worker
+        return
     if ports.bus.paused(lane):
         return
     token = ports.bus.new_token()
@@ -145,7 +148,7 @@ def _work(ports: Ports, keeper: Keeper, session: _Session) -> bool:
             ports.bus.give_back(session.lane, [one.entry for one in session.pending])
             ports.bus.clear_woken(session.lane)
             return False
-        if time.monotonic() > ends:
+        if time.monotonic() > ends or keeper.stopping.is_set():
             return True
 
 
@@ -204,7 +207,7 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pe
     ports.bus.begin(session.lane, [one.entry for one in chosen])
     at("batch.claimed")
     with keeper.batch(opened.id, opened.lease):
-        works = _worked(ports, session, opened, chosen)
+        works = _worked(ports, keeper, session, opened, chosen)
         _hand_over(ports, session, opened, chosen, works)
     waits = [work.result.wait for work in works if work.result and work.result.reason == Code.RATE_LIMITED]
     limited_s = [wait.in_s or 0.0 for wait in waits if wait]
@@ -213,7 +216,7 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pe
     return not limited_s
 
 
-def _worked(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[_Pending]) -> list[Work]:
+def _worked(ports: Ports, keeper: Keeper, session: _Session, opened: OpenBatch, chosen: list[_Pending]) -> list[Work]:
     lease = opened.lease
 
     def ensure_lease() -> None:
@@ -222,7 +225,7 @@ def _worked(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[_Pe
             with ports.db.transaction() as transaction:
                 lease = ports.leases.renew(transaction, lease)
 
-    batch = Batch(ports, session.context, lease, opened.id, opened.token, ensure_lease)
+    batch = Batch(ports, session.context, lease, opened.id, opened.token, ensure_lease, keeper.stopping.is_set)
     try:
         return batch.process(fold([one.event for one in chosen]), _reads(chosen))
     except BaseException:

@@ -24,7 +24,7 @@ EVENT_DONE_DAYS = 7
 
 def tick(ports: Ports) -> None:
     """Every few seconds. Each part stands alone: trouble of one does not keep the others from running."""
-    for step in (check_stores, send_due, start_scheduled, wake_runs, wake_lanes, wake_results):
+    for step in (check_stores, send_due, start_scheduled, wake_runs, wake_lanes, wake_results, send_canaries):
         try:
             step(ports)
         except BothwaysError as error:
@@ -124,6 +124,12 @@ def wake_lanes(ports: Ports) -> None:
 def wake_results(ports: Ports) -> None:
     if ports.bus.results_waiting():
         ports.wake.results()
+
+
+def send_canaries(ports: Ports) -> None:
+    """Health is that work flows, not that processes are up."""
+    if ports.bus.may_send_canaries(ports.settings.scaled(ports.settings.canary_s)):
+        ports.wake.canaries()
 
 
 def check_stores(ports: Ports) -> None:

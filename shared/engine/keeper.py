@@ -15,6 +15,7 @@ from sqlalchemy import text
 from shared.bus import Bus, Lane
 from shared.db.session import Database
 from shared.engine.epoch import Epoch
+from shared.engine.watchdog import Watchdog
 from shared.errors import BothwaysError, LeaseLost
 from shared.lease import Lease, Leases
 from shared.points import at
@@ -24,7 +25,12 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    def __init__(self, bus: Bus, db: Database, leases: Leases, settings: Settings, epoch: Epoch) -> None:
+    def __init__(
+        self, bus: Bus, db: Database, leases: Leases, settings: Settings, epoch: Epoch, watchdog: Watchdog
+    ) -> None:
+        """`stopping` is set when the process was asked to stop: nothing new is begun then (P10)."""
+        self.stopping = threading.Event()
+        self._watchdog = watchdog
         self._bus = bus
         self._epoch = epoch
         self._db = db
@@ -51,6 +57,7 @@ class Keeper:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
+        self._quietly(self._bus.leave)
 
     def take_lane(self, lane: Lane, token: str) -> bool:
         """Whether this caller is now the lane's drainer; while it is, the lock is renewed."""
@@ -97,6 +104,7 @@ class Keeper:
     def _run(self) -> None:
         since_renew = 0.0
         while not self._stop.wait(self._beat_s):
+            self._watchdog.look()
             self._quietly(self._beat)
             since_renew += self._beat_s
             if since_renew >= self._renew_s:

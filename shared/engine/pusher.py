@@ -9,6 +9,7 @@ from functools import partial
 from shared.connectors.base import Draft, Edit, Unsure, WriteResult, Written
 from shared.engine.context import Context
 from shared.engine.settle import Settler
+from shared.engine.watchdog import Watchdog
 from shared.engine.work import Work, chunks, new_values, still_open
 from shared.errors import RetryableError
 from shared.points import at
@@ -24,8 +25,14 @@ TRIES_AT_A_NAME = 2
 
 class Pusher:
     def __init__(
-        self, context: Context, settler: Settler, open_intents: OpenIntents, ensure_lease: Callable[[], None]
+        self,
+        context: Context,
+        settler: Settler,
+        open_intents: OpenIntents,
+        ensure_lease: Callable[[], None],
+        watchdog: Watchdog,
     ) -> None:
+        self._watchdog = watchdog
         self._context = context
         self._settler = settler
         self._open_intents = open_intents
@@ -104,9 +111,12 @@ class Pusher:
 
     def _call(self, chunk: Sequence[Work], call: Callable[[], Sequence[WriteResult]]) -> Sequence[WriteResult]:
         """Empty where nothing was sent: the chunk waits then."""
+        if self._settler.parked(chunk):
+            return ()
         self._ensure_lease()
         try:
-            answers = call()
+            with self._watchdog.over():
+                answers = call()
             at("reply.lost" if any(isinstance(answer, Unsure) for answer in answers) else "reply.read")
         except RetryableError as error:
             for work in chunk:

@@ -131,6 +131,8 @@ class Reader:
         self, side: Side, pair: Pair, chunk: Sequence[Work], ids: list[RecordId]
     ) -> dict[RecordId, Record | None]:
         """Trouble ends the chunk's records, not the batch."""
+        if self._settler.parked(chunk):
+            return {}
         try:
             return dict(self._context.connectors[side].fetch(pair.module(side), list(dict.fromkeys(ids))))
         except RetryableError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _READ_COUNT = 16
 
 
-def record_results(ports: Ports) -> int:
+def record_results(ports: Ports, stopping: Callable[[], bool] = lambda: False) -> int:
     """Commits what lies on the result stream until it is empty; returns the number of batches saved.
 
     Raises Unavailable where Postgres or Redis is away: nothing is lost, the sweep calls again.
@@ -44,6 +44,9 @@ def record_results(ports: Ports) -> int:
     todo = ports.bus.retry_results(_READ_COUNT)
     while todo or (todo := ports.bus.read_results(_READ_COUNT)):
         for entry, payload in todo:
+            if stopping():
+                ports.wake.results()  # another worker claims what is left
+                return saved
             _record_one(ports, entry, payload)
             saved += 1
         todo = []

@@ -270,7 +270,7 @@ class _RunWork:
     def _list_all(self) -> bool:
         """False: the time slice is over; the next call goes on from the checkpoint."""
         while (listing := self._next_listing()) is not None:
-            if time.monotonic() > self._ends:
+            if time.monotonic() > self._ends or self._keeper.stopping.is_set():
                 return False
             self._list_page(listing)
         with self._ports.db.transaction() as session:
@@ -445,6 +445,8 @@ class _RunWork:
         bound = self._ports.settings.lane_bound
         lanes = [lane for lane in self._context.lanes() if lane.cls == BULK]
         while self._ports.bus.length(lanes) < bound:
+            if self._keeper.stopping.is_set():
+                return True
             sent = self._queue_chunk()
             if sent == 0:
                 return self._finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -33,10 +34,19 @@ _OUTCOMES = {
 
 
 class Settler:
-    def __init__(self, settings: Settings, context: Context) -> None:
+    def __init__(self, settings: Settings, context: Context, stopping: Callable[[], bool]) -> None:
         self._settings = settings
+        self._stopping = stopping
         self._context = context
         self.soon_s = settings.scaled(SOON_S)
+
+    def parked(self, works: Iterable[Work]) -> bool:
+        """Asked before each call to a vendor: once the process stops, these come again at another worker (P10)."""
+        if not self._stopping():
+            return False
+        for work in works:
+            work.deferred = work.deferred or work.open
+        return True
 
     def done(self, work: Work, action: Action) -> None:
         """Nothing is left to push for it: the action ends as its outcome."""

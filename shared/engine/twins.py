@@ -25,6 +25,8 @@ class Twins:
     def find(self, works: Sequence[Work]) -> None:
         """Sets `twin_id` where there is one; ends the records for which no twin is wanted, or not one."""
         for work in works:
+            if self._settler.parked([work]):
+                continue
             try:
                 self._find(work)
             except RetryableError as error:

@@ -58,6 +58,9 @@ class Crew:
     def results(self) -> None:
         self._wake(("results", None))
 
+    def canaries(self) -> None:
+        """Of queues, which a crew has not."""
+
     def _wake(self, job: Job) -> None:
         with self._change:
             self.woken.append(job)

@@ -21,6 +21,7 @@ from shared.engine import housekeeping
 from shared.engine.context import ConnectorPool, Ports
 from shared.engine.epoch import Epoch
 from shared.engine.keeper import Keeper
+from shared.engine.watchdog import Watchdog
 from shared.lease import Leases
 from shared.services.connections import Connected, ConnectionService
 from shared.services.events import EventService
@@ -93,11 +94,12 @@ def opened(settings: Settings, *, threads: int = 3, beat: bool = True, keeper: b
     def open_connector(connection_id: int) -> Connector:
         return service.open_connector(connection_id)
 
+    watchdog = Watchdog(settings.push_hard_deadline_s)
     epoch = Epoch(database, bus, settings.epoch_file)
-    ports = Ports(settings, database, bus, leases, crew, ConnectorPool(open_connector), epoch)
+    ports = Ports(settings, database, bus, leases, crew, ConnectorPool(open_connector), epoch, watchdog)
     if beat:
         crew.beat = partial(housekeeping.tick, ports)
-    holder = Keeper(bus, database, leases, settings, epoch)
+    holder = Keeper(bus, database, leases, settings, epoch, watchdog)
     if keeper:
         holder.start()
     else:

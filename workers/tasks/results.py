@@ -15,6 +15,6 @@ def record() -> None:
         if not here.results_lock.acquire(timeout=30):
             return
         try:
-            record_results(here.ports)
+            record_results(here.ports, here.keeper.stopping.is_set)
         finally:
             here.results_lock.release()

@@ -191,18 +191,22 @@ def limits(
     context: typer.Context,
     connection: ConnectionId,
     per_minute: Annotated[int | None, typer.Option(min=1, help="Calls a minute.")] = None,
+    per_day: Annotated[int | None, typer.Option(min=1, help="Calls in 24 hours.")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="Calls at the same time.")] = None,
     off: Annotated[bool, typer.Option("--off", help="Hold no budget; the vendor alone refuses.")] = False,
     published: Annotated[bool, typer.Option("--published", help="Back to what the vendor publishes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """How many calls an org may get; without an option it is only told."""
-    if (per_minute is not None) + off + published > 1:
-        raise ConfigError("Choose one of --per-minute, --off and --published.", code="BAD_OPTIONS")
+    """How many calls an org may get; without an option it is only told. What is not given is as published."""
+    windows = {"per_minute": (per_minute, 60), "per_day": (per_day, 86_400), "concurrent": (concurrent, 0)}
+    wanted = {name: {"calls": calls, "window_s": s} for name, (calls, s) in windows.items() if calls is not None}
+    if bool(wanted) + off + published > 1:
+        raise ConfigError("Choose figures, --off or --published.", code="BAD_OPTIONS")
     with doors() as opened:
         if off:
-            found = opened.connections.set_limits(connection, {"per_minute": False})
-        elif per_minute is not None:
-            found = opened.connections.set_limits(connection, {"per_minute": per_minute})
+            found = opened.connections.set_limits(connection, False)
+        elif wanted:
+            found = opened.connections.set_limits(connection, wanted)
         elif published:
             found = opened.connections.set_limits(connection, {})
         else:
@@ -210,7 +214,8 @@ def limits(
     if wants_json(context, as_json):
         tell_json([{"name": one.name, "calls": one.calls, "window_s": one.window_s} for one in found])
     elif found:
-        table(("limit", "calls", "seconds"), [(one.name, one.calls, one.window_s) for one in found])
+        rows = [(one.name, one.calls, one.window_s or "at the same time") for one in found]
+        table(("limit", "calls", "seconds"), rows)
     else:
         tell("No limit is held.")
 
