@@ -156,7 +156,7 @@ class Resource(ABC):
     def _rendered(self, record: Record, kind: str, make: Callable[[Record], JsonObject]) -> orjson.Fragment:
         shown = record.rendered.get(kind)
         if shown is None:
-            shown = record.rendered[kind] = orjson.Fragment(jsonio.dumps(make(record)))
+            shown = record.rendered[kind] = orjson.Fragment(jsonio.dumps_raw(make(record)))
         return shown
 
     def shown(self, record: Record) -> orjson.Fragment:

@@ -74,11 +74,11 @@ def number_of(name: str, value: Any) -> int | Decimal:
     return number
 
 
-def merge_address(held: JsonObject | None, given: Any, name: str, new_id: str) -> JsonObject:
-    """Only the keys given change [I]; null empties the address [I]."""
+def merge_address(held: JsonObject | None, given: Any, name: str, new_id: str, checked: bool = True) -> JsonObject:
+    """Only the keys given change [I]; null empties the address [I]. Unchecked for seeds and edits."""
     if given is None:
         given = dict.fromkeys(ADDRESS_LENGTHS, "")
     if not isinstance(given, dict):
         raise errors.bad_value(name)
     empty = {"address_id": new_id, **dict.fromkeys(ADDRESS_LENGTHS, "")}
-    return {**(held or empty), **check_texts(given, ADDRESS_LENGTHS)}
+    return {**(held or empty), **(check_texts(given, ADDRESS_LENGTHS) if checked else given)}

@@ -61,7 +61,7 @@ class Records:
     def _rendered(self, record: Record, kind: str, times: bool) -> orjson.Fragment:
         shown = record.rendered.get(kind)
         if shown is None:
-            shown = orjson.Fragment(jsonio.dumps(self.show(record, times)))
+            shown = orjson.Fragment(jsonio.dumps_raw(self.show(record, times)))
             record.rendered[kind] = shown
         return shown
 

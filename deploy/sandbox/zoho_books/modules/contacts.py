@@ -108,14 +108,17 @@ class Contacts(Resource):
                 changes[name] = given[name]
         return {**changes, **self._nested(given, held)}
 
-    def _nested(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
+    def _nested(self, given: JsonObject, held: JsonObject | None, checked: bool = True) -> JsonObject:
         changes: JsonObject = {}
         for name in ADDRESSES:
             if name in given:
-                changes[name] = wire.merge_address((held or {}).get(name), given[name], name, self.new_part_id())
+                before = (held or {}).get(name)
+                changes[name] = wire.merge_address(before, given[name], name, self.new_part_id(), checked)
         if given.get("contact_persons") is not None:
-            before = (held or {}).get("contact_persons", [])
-            changes["contact_persons"] = persons.replaced_list(before, given["contact_persons"], self.new_part_id)
+            persons_before = (held or {}).get("contact_persons", [])
+            changes["contact_persons"] = persons.replaced_list(
+                persons_before, given["contact_persons"], self.new_part_id
+            )
         return changes
 
     def _check_currency(self, given: JsonObject) -> None:
@@ -154,7 +157,7 @@ class Contacts(Resource):
             before = [dict(one) for one in (held or {}).get("contact_persons", [])] or [{}]
             before[0].update(top)
             listed["contact_persons"] = before
-        return {**changes, **self._nested(listed, held)}
+        return {**changes, **self._nested(listed, held, checked=False)}
 
     def _delete_many(self, request: Request) -> Answer:
         wanted = [part.strip() for part in request.query.get("contact_ids", "").split(",") if part.strip()]
