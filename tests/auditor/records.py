@@ -67,17 +67,20 @@ def _promise(view: View, pair: Pair, binding: Binding) -> str:
     """Which promise a disagreement breaks: that nothing is passed unread, that a loss is repaired, or freshness."""
     if view.expect.synced and _passed(view, pair, binding):
         return "P12"
-    return "P2" if view.expect.history_lost_ms else "P5"
+    return _fresh(view)
+
+
+def _fresh(view: View) -> str:
+    return "P2" if view.lost_spans else "P5"
 
 
 def _passed(view: View, pair: Pair, binding: Binding) -> list[str]:
     """Fields that hold something else than was last agreed, in a record that the watermark has passed: no later run
-    would read them if its lists began there, and nobody is told."""
+    would look at them if its lists began there, and nobody is told."""
     found: list[str] = []
     for side, at in ((LEFT, 0), (RIGHT, 1)):
         record = view.records[VENDORS[side], binding.id_at(side)]
-        watermark = view.watermarks.get((pair.name, side))
-        if watermark is None or view.changed_ms(record) + view.expect.hidden_ms >= watermark.read_from_ms:
+        if not view.passed(pair.name, record):
             continue
         for one in pair.fields:
             base = binding.base.get(f"{one.left}|{one.right}")
@@ -105,10 +108,7 @@ def _unbound(view: View) -> None:
 
 
 def _why_unbound(view: View, pair: Pair, record: Record) -> str:
-    watermark = view.watermarks.get((pair.name, SIDES[record.vendor]))
-    if watermark and view.changed_ms(record) + view.expect.hidden_ms < watermark.read_from_ms:
-        return "P12"
-    return "P2" if view.expect.history_lost_ms else "P5"
+    return "P12" if view.passed(pair.name, record) else _fresh(view)
 
 
 def _by_name(view: View) -> dict[tuple[str, str, str], list[Record]]:

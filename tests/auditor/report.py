@@ -105,8 +105,8 @@ class Expect:
 
     `quiet`: nothing is under way any more. `stopped`: every worker was told to stop and has; what waits may wait, and
     only what a stop promises is looked at, beside what must always hold. `synced`: a run was started and ended after
-    the last edit, so that what no webhook told is found too. `journal_complete`: whatever people changed since the mark
-    is in the journal.
+    the last edit, so that what no webhook told is found too; else only what was told is compared. `journal_complete`:
+    whatever people changed since the mark is in the journal.
     """
 
     quiet: bool = True
@@ -130,6 +130,8 @@ class Expect:
     history_lost_ms: tuple[tuple[float, float], ...] = ()
     """Spans of time that Redis or Postgres forgot (a flush: from 0 to its time; a restored database: from the copy to
     the restore). What was accepted in them must be found by a later sync, and has no outcome of its own."""
+    database_lost_ms: tuple[tuple[float, float], ...] = ()
+    """Those of them that Postgres forgot: what was pushed then is in no log of ours."""
     hidden_ms: float = 0.0
     """How long a vendor hides a new record from its lists and searches."""
     frozen_ms: tuple[tuple[float, float], ...] = ()

@@ -107,7 +107,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`received_ms`: of the earliest event folded into it. `event_ids`: None where only the first is kept."""
+    """`received_ms`: of the earliest event folded into it; `events`: how many they are; `event_id`: the first."""
 
     id: int
     at_ms: float
@@ -124,7 +124,6 @@ class Outcome:
     reason: str = ""
     attempt: int = 1
     events: int = 1
-    event_ids: tuple[str, ...] | None = None
     changes: tuple[Change, ...] = ()
     conflicts: int = 0
     received_ms: float | None = None
@@ -197,12 +196,16 @@ class RunCount:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
+    """One list of a run. `read_ms`: when its first call began; `vendor_ms`: the vendor's own time then, if it told."""
+
     run_id: int
     pair: str
     side: str
     done: bool
     whole: bool
+    read_ms: float
     since_ms: float | None = None
+    vendor_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +278,8 @@ class Org:
 class Tables:
     """All that is read from Postgres, in one transaction, at `now_ms` of its clock.
 
-    `event_done`: ids of events that have their outcome. `staged`: rows left per run.
+    `event_done`: ids of events that have their outcome -> the event id of its row (None: not kept). `staged`: rows left
+    per run.
     """
 
     now_ms: float
@@ -284,7 +288,7 @@ class Tables:
     connections: tuple[Connection, ...] = ()
     bindings: tuple[Binding, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
-    event_done: frozenset[str] = frozenset()
+    event_done: dict[str, str | None] = field(default_factory=dict)
     runs: tuple[Run, ...] = ()
     run_counts: tuple[RunCount, ...] = ()
     listings: tuple[Listing, ...] = ()

@@ -223,7 +223,7 @@ class _Reader:
             connections=self._connections(),
             bindings=tuple(_binding(row) for row in self._rows("SELECT * FROM binding ORDER BY id")),
             outcomes=tuple(_outcome(row) for row in self._rows("SELECT * FROM outcome ORDER BY id")),
-            event_done=frozenset(row["event_id"] for row in self._rows("SELECT event_id FROM event_done")),
+            event_done={row["event_id"]: row.get("outcome_event") for row in self._rows("SELECT * FROM event_done")},
             runs=tuple(_run(row) for row in self._rows("SELECT * FROM run ORDER BY id")),
             run_counts=tuple(_run_count(row) for row in self._rows("SELECT * FROM run_count")),
             listings=tuple(_listing(row) for row in self._rows("SELECT * FROM listing")),
@@ -291,14 +291,12 @@ def _ms(moment: Any) -> float | None:
 
 
 def _outcome(row: Row) -> Outcome:
-    ids = row.get("event_ids")
     return Outcome(
         id=row["id"],
         at_ms=_ms(row["at"]) or 0.0,
         integration_id=row["integration_id"],
         run_id=row["run_id"],
         event_id=row["event_id"],
-        event_ids=None if ids is None else tuple(ids),
         events=row["events"],
         origin=row["origin"],
         pair=row["pair"],
@@ -372,7 +370,16 @@ def _run_count(row: Row) -> RunCount:
 
 
 def _listing(row: Row) -> Listing:
-    return Listing(row["run_id"], row["pair"], row["side"], row["done"], row["whole"], _ms(row["since"]))
+    return Listing(
+        row["run_id"],
+        row["pair"],
+        row["side"],
+        row["done"],
+        row["whole"],
+        _ms(row["read_at"]) or 0.0,
+        _ms(row["since"]),
+        _ms(row.get("vendor_at")),
+    )
 
 
 def _due(row: Row) -> Due:

@@ -106,8 +106,10 @@ class View:
         return {(VENDORS[one.side], one.record_id): one for one in self.tables.due if one.why == "failed"}
 
     def may_differ(self, keys: Sequence[Key]) -> bool:
-        """Failed, as the scenario lets it, or as another check says."""
-        return self.expect.excused(one for _, one in keys) or any(one in self.failed for one in keys)
+        """Failed, as the scenario lets it, or as another check says; or nobody was told yet."""
+        return self.expect.excused(one for _, one in keys) or any(
+            one in self.failed or one in self.untold for one in keys
+        )
 
     @cached_property
     def org_vendors(self) -> dict[int, str]:
@@ -191,10 +193,25 @@ class View:
 
     # Time
 
+    @property
+    def lost_spans(self) -> tuple[tuple[float, float], ...]:
+        return self.expect.history_lost_ms + self.expect.database_lost_ms
+
     def forgotten(self, at_ms: float) -> float | None:
         """The end of the forgotten span that a moment lies in."""
-        ends = [end for start, end in self.expect.history_lost_ms if start <= at_ms <= end]
+        ends = [end for start, end in self.lost_spans if start <= at_ms <= end]
         return max(ends) if ends else None
+
+    @cached_property
+    def untold(self) -> set[Key]:
+        """Records of which a change was told to nobody, or to somebody who has forgotten it: a sync finds it."""
+        if self.expect.synced:
+            return set()
+        return {
+            (one.vendor, one.record)
+            for one in self.evidence.deliveries
+            if not one.accepted or self.forgotten(one.end_ms) is not None
+        }
 
     def synced_after(self, at_ms: float) -> bool:
         return any(
@@ -202,9 +219,15 @@ class View:
             for one in self.tables.runs
         )
 
-    def changed_ms(self, record: Record) -> float:
-        """When it was last changed, by the true clock."""
-        return record.modified_ms - self.evidence.offsets_ms.get(record.vendor, 0.0)
+    def passed(self, pair: str, record: Record) -> bool:
+        """Whether a sync that began after its last change has completed, by the true clock: it had to see it."""
+        mark = self.watermarks.get((pair, SIDES[record.vendor]))
+        if mark is None:
+            return False
+        run = self.runs.get(mark.run_id)
+        began_ms = mark.read_from_ms if run is None or run.started_ms is None else run.started_ms
+        changed_ms = record.modified_ms - self.evidence.offsets_ms.get(record.vendor, 0.0)
+        return changed_ms + self.expect.hidden_ms < began_ms
 
 
 def name_of(key: Key) -> str:
