@@ -56,8 +56,8 @@ def lane(length: int = 1, tries: int = 0, *, kind: str = "live", **given: bool) 
     return Streams((Stream(key, length, length, (Entry("1-1", LEFT_ID, tries),), {"1-1": tries}, **given),), marker="m")
 
 
-def second_company(record_id: str = "102", **given: str | None) -> Spoil:
-    return lambda world: world.records.append(company(record_id, **given))
+def second_company(record_id: str = "102", name: str = "Acme") -> Spoil:
+    return lambda world: world.records.append(company(record_id, name=name))
 
 
 def taken_over(world: World) -> None:
