@@ -94,6 +94,8 @@ class Scene:
         self._remember()
         self.closing_sync = False
         """Whether one more sync is needed before both sides can agree, whatever the deliveries say."""
+        self.settled_sync = False
+        """Whether the body itself ended with a sync after everybody's last edit."""
         self._at_over: tuple[Any, ...] | None = None
 
     # What bodies do

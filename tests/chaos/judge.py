@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,9 @@ def judge(rig: Rig, scene: Scene, line: Line) -> None:
     """
     more = {"healed_s": line.healed_s, "healed_bound_s": scene.cell.bound_s, "time_scale": rig.shape.scale}
     expect = Expect(**{**more, **scene.expect})
+    if scene.settled_sync:
+        _take(line, look(rig, scene, expect))
+        return
     untold = needs_a_sync(rig, scene)
     _take(line, look(rig, scene, replace(expect, synced=False)))
     if not untold:
@@ -57,9 +61,8 @@ def needs_a_sync(rig: Rig, scene: Scene) -> bool:
 
 def versions_are_settled(rig: Rig) -> bool:
     """The vendors' times have a resolution of a second: a younger version may still change without a new time."""
-    now_ms = rig.vendor_now_ms()
-    stamps = [row["_sandbox"]["modified_ms"] for where in MODULES for row in rig.records(*where)]
-    return now_ms - max(stamps, default=0) > 2500
+    stamps = [row["_sandbox"]["written_ms"] for where in MODULES for row in rig.records(*where)]
+    return time.time() * 1000 - max(stamps, default=0) > 2500
 
 
 def _take(line: Line, report: Report) -> None:

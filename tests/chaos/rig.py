@@ -84,7 +84,7 @@ class Rig:
     def start(cls, shape: Shape | None = None) -> Self:
         """Both vendors connected, their webhooks on, the base set of records fetched and synced, all quiet."""
         folder = Path(tempfile.mkdtemp(prefix="bothways-chaos-"))
-        folder.chmod(0o711)
+        folder.chmod(0o755)  # the servers run as somebody else, who must be able to enter
         rig = cls(shape or Shape(), folder)
         try:
             rig._start()
@@ -158,6 +158,7 @@ class Rig:
             "BOTHWAYS_SANDBOX_URL": f"http://127.0.0.1:{vendor_port}",
             "BOTHWAYS_TIME_SCALE": str(self.shape.scale),
             "BOTHWAYS_LOG_LEVEL": "INFO",
+            "BOTHWAYS_EPOCH_FILE": str(self.folder / "epoch"),
             "BOTHWAYS_TEST_HOOK": strike.HOOK,
             strike.FOLDER: str(self.strikes.folder),
             **self.shape.env,
@@ -242,10 +243,6 @@ class Rig:
         found: list[Json] = self.control("GET", vendor, f"deliveries?since={since}")["deliveries"]
         return found
 
-    def vendor_now_ms(self) -> float:
-        """The later of the vendors' clocks."""
-        return time.time() * 1000
-
     # The product, from outside
 
     def begin(self, what: str = "sync") -> int:
@@ -321,7 +318,8 @@ class Rig:
 
     @property
     def workers(self) -> list[str]:
-        return [name for name in self.stack.processes if name.startswith("worker")]
+        """Those that are meant to run."""
+        return [name for name, one in self.stack.processes.items() if name.startswith("worker") and one.wanted]
 
     def kill(self, *names: str, number: int = signal.SIGKILL) -> None:
         for name in names:
@@ -351,14 +349,11 @@ class Rig:
 
     def all_live(self) -> bool:
         """Every process of the stack runs and is ready, after whatever restarts."""
-        return all(process.running and _is_ready(process) for process in self.stack.processes.values())
+        wanted = [process for process in self.stack.processes.values() if process.wanted]
+        return all(process.running and _is_ready(process) for process in wanted)
 
     def await_all_live(self) -> None:
         self.wait(self.all_live, "every process is back", 60)
-
-    def restart_server(self, name: str) -> None:
-        """`redis` or `postgres`: kill -9 and start on the same port and data."""
-        (self.valkey if name == "redis" else self.postgres).restart()
 
     # The end of trouble
 
@@ -377,6 +372,8 @@ class Rig:
             self.control("DELETE", vendor, "faults")
         for vendor in VENDORS:
             self.control("POST", vendor, "limits", {})
+            self.control("POST", vendor, "visibility", {})
+            self.control("POST", vendor, "deliveries/flush")
 
     def keep_evidence(self, target: Path) -> None:
         """Logs and what the processes said, for a person to read."""

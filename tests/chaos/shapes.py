@@ -19,3 +19,4 @@ CREW = Shape(
 PROXIED = replace(PLAIN, proxied=True)
 TRUE = replace(PLAIN, scale=1.0)
 TRUE_CREW = replace(CREW, scale=1.0)
+TRUE_PROXIED = replace(PROXIED, scale=1.0)
