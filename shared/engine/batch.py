@@ -8,6 +8,7 @@ calls as the connector's batch sizes allow. Trouble of one record is its own res
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from shared.engine.agreed import all_agreed, from_base
@@ -22,7 +23,7 @@ from shared.errors import RetryableError
 from shared.lease import Lease
 from shared.points import at
 from shared.sync.events import Folded
-from shared.sync.model import Action, ActionKind, Record, Side
+from shared.sync.model import Action, ActionKind, Bound, Record, Side
 from shared.sync.plan import plan
 from shared.sync.reasons import Code
 
@@ -98,6 +99,8 @@ class Batch:
         self._twins.find(works)
         self._merge([work for work in still_open(works) if work.twin_id is not None])
         alone = [work for work in still_open(works) if work.twin_id is None]
+        self._twins.wait_for_makers(alone)
+        alone = still_open(alone)
         for work in alone:
             self._decide(work)
         self._push(alone)
@@ -147,7 +150,12 @@ class Batch:
     def _plan(self, work: Work, twin: Record | None) -> Action:
         left, right = work.sides(twin)
         bound = work.binding.bound if work.binding else None
-        return plan(work.pair, self._context.policy, work.side, left, right, bound)
+        if bound is None and left and right and work.drafted is not None:
+            bound = Bound(left.id, right.id, work.drafted, unread=frozenset({work.side.other}))
+        action = plan(work.pair, self._context.policy, work.side, left, right, bound)
+        if work.binding is None and action.kind in (ActionKind.UNCHANGED, ActionKind.ECHO):
+            return replace(action, kind=ActionKind.BIND)
+        return action
 
     def _decide(self, work: Work) -> None:
         work.action = self._plan(work, work.twin)

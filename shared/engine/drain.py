@@ -260,13 +260,14 @@ def _hand_over(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[
         _settle_done(ports, session, opened, [one.entry.id for one in done], [work for work in works if work.result])
     else:
         close_batch(ports, opened.id)
+    ports.bus.unlock_roots([root for work in works if work.result is None for root in work.roots], opened.token)
     settled = {one.entry.id for one in done}
     session.pending = [one for one in session.pending if one.entry.id not in settled]
     ports.bus.give_back(session.lane, [one.entry for one in back])
 
 
 def _settle_done(ports: Ports, session: _Session, opened: OpenBatch, entries: list[str], done: list[Work]) -> None:
-    roots = [work.root for work in done if work.root]
+    roots = [root for work in done for root in work.roots]
     results = [work.result for work in done if work.result]
     _settle(ports, session, opened, entries, roots, results)
     worked = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,8 +15,8 @@ from shared.engine.context import Context
 from shared.engine.outcome import BindingSave
 from shared.lease import Lease, Leases
 from shared.sync.events import Folded
-from shared.sync.model import BindingState, Bound, Pair, Record, RecordId, Side
-from shared.sync.values import decode_base, decode_fields
+from shared.sync.model import Base, BindingState, Bound, Pair, Record, RecordId, Side
+from shared.sync.values import decode_base, decode_fields, encode_base
 
 LIST_TRUST_S = 60.0
 """So long after a whole list was begun, "there is no twin" is believed without another look (scaled)."""
@@ -69,9 +70,27 @@ class BindingRow:
 
 @dataclass(frozen=True, slots=True)
 class IntentRow:
+    """`name`: the match key that the twin was to be made with; the record may be called otherwise by now. `draft`: what
+    both sides would have agreed on by it."""
+
+    name: str
+    folded_key: str
+    draft: Base
     state: str
     looks: int
     looked_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A twin that is about to be made: of which record, and under which match key. `again`: its intent is there."""
+
+    side: Side
+    record_id: RecordId
+    name: str
+    folded_key: str
+    draft: Base
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +139,7 @@ class Known:
         if not ids:
             return {}
         query = text(
-            "SELECT record_id, state, looks, "
+            "SELECT record_id, name, folded_key, draft, state, looks, "
             "coalesce(extract(epoch FROM clock_timestamp() - first_look_at), 0)::float8 AS looked "
             "FROM intent WHERE integration_id = :integration AND pair = :pair AND side = :side "
             "AND record_id = ANY(:ids)"
@@ -128,21 +147,46 @@ class Known:
         values = {"integration": self._context.id, "pair": pair, "side": side.value, "ids": list(ids)}
         with self._db.transaction() as session:
             rows = session.execute(query, values).all()
-        return {RecordId(row.record_id): IntentRow(row.state, row.looks, row.looked) for row in rows}
+        return {
+            RecordId(row.record_id): IntentRow(
+                row.name, row.folded_key, decode_base(row.draft), row.state, row.looks, row.looked
+            )
+            for row in rows
+        }
+
+    def making_since_ms(self, pair: str, side: Side) -> float | None:
+        """Since when (epoch ms) a batch that is still open makes twins of records at `side`; None: none does."""
+        query = text(
+            "SELECT extract(epoch FROM min(i.created_at))::float8 * 1000 FROM intent i "
+            "JOIN open_batch b ON b.id = i.batch_id AND b.until > clock_timestamp() "
+            "WHERE i.integration_id = :integration AND i.pair = :pair AND i.side = :side"
+        )
+        values = {"integration": self._context.id, "pair": pair, "side": side.value}
+        with self._db.transaction() as session:
+            since: float | None = session.execute(query, values).scalar()
+        return since
 
     def open_intents(
-        self, leases: Leases, lease: Lease, batch_id: str, pair: str, drafts: Sequence[tuple[Side, str, str]]
+        self, leases: Leases, lease: Lease, batch_id: str, pair: str, drafts: Sequence[Planned]
     ) -> set[tuple[Side, str]]:
-        """Commits one intent per (side, record id, folded key), under the fence; returns those that are ours."""
+        """Commits one intent per draft, under the fence; returns those that are ours.
+
+        One `again` was looked up and believed absent: it is told of the name that is tried now.
+        """
         if not drafts:
             return set()
         query = text(
             """
-            INSERT INTO intent (workspace_id, integration_id, pair, side, record_id, folded_key, state, batch_id, fence)
-            SELECT :workspace, :integration, :pair, d.side, d.record, d.key, 'open', :batch, :fence
-            FROM unnest(CAST(:sides AS text[]), CAST(:records AS text[]), CAST(:keys AS text[])) AS d(side, record, key)
+            INSERT INTO intent AS i (workspace_id, integration_id, pair, side, record_id, name, folded_key, draft,
+                state, batch_id, fence)
+            SELECT :workspace, :integration, :pair, d.side, d.record, d.name, d.key, d.draft, 'open', :batch, :fence
+            FROM unnest(CAST(:sides AS text[]), CAST(:records AS text[]), CAST(:names AS text[]),
+                CAST(:keys AS text[]), CAST(:drafts AS jsonb[])) AS d(side, record, name, key, draft)
             ORDER BY d.record
-            ON CONFLICT DO NOTHING RETURNING side, record_id
+            ON CONFLICT (integration_id, pair, side, record_id) DO UPDATE SET name = excluded.name,
+                folded_key = excluded.folded_key, draft = excluded.draft, batch_id = excluded.batch_id,
+                fence = excluded.fence
+            WHERE i.record_id = ANY(:again) RETURNING side, record_id
             """
         )
         values = {
@@ -151,9 +195,12 @@ class Known:
             "pair": pair,
             "batch": batch_id,
             "fence": lease.fence,
-            "sides": [side.value for side, _, _ in drafts],
-            "records": [record for _, record, _ in drafts],
-            "keys": [key for _, _, key in drafts],
+            "sides": [draft.side.value for draft in drafts],
+            "records": [draft.record_id for draft in drafts],
+            "names": [draft.name for draft in drafts],
+            "keys": [draft.folded_key for draft in drafts],
+            "drafts": [json.dumps(encode_base(draft.draft)) for draft in drafts],
+            "again": [draft.record_id for draft in drafts if draft.again],
         }
         with self._db.transaction() as session:
             leases.check(session, lease)

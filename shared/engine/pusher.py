@@ -8,6 +8,7 @@ from functools import partial
 
 from shared.connectors.base import Draft, Edit, Unsure, WriteResult, Written
 from shared.engine.context import Context
+from shared.engine.known import Planned
 from shared.engine.settle import Settler
 from shared.engine.watchdog import Watchdog
 from shared.engine.work import Work, chunks, new_values, still_open
@@ -16,8 +17,8 @@ from shared.points import at
 from shared.sync.model import ActionKind, Side
 from shared.sync.reasons import Code
 
-OpenIntents = Callable[[str, Sequence[tuple[Side, str, str]]], set[tuple[Side, str]]]
-"""Commits an intent per (side, record id, folded key) of a pair, under the fence; returns those that are ours."""
+OpenIntents = Callable[[str, Sequence[Planned]], set[tuple[Side, str]]]
+"""Commits an intent per record of a pair, under the fence; returns those (side, record id) that are ours."""
 
 TRIES_AT_A_NAME = 2
 """How often a refused name is looked for again before it is a failure."""
@@ -49,10 +50,15 @@ class Pusher:
 
     def _commit_intents(self, works: Sequence[Work]) -> None:
         """Before any call: after a crash the row says that a record may have been made. Of two that want it: one."""
-        fresh = [work for work in works if work.intent is None]
+        fresh = [work for work in works if work.intent is None or work.intent.folded_key != work.key]
         if not fresh:
             return
-        mine = self._open_intents(fresh[0].pair.name, [(work.side, work.id, work.key) for work in fresh])
+        planned = [
+            Planned(work.side, work.id, work.name, work.key, work.action.base, work.intent is not None)
+            for work in fresh
+            if work.action
+        ]
+        mine = self._open_intents(fresh[0].pair.name, planned)
         at("intent.committed")
         for work in fresh:
             if (work.side, work.id) not in mine:

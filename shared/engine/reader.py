@@ -43,7 +43,7 @@ class Reader:
         """The root of a binding is its left record; what was known before the lock is asked again after it."""
         bound = [work for work in works if work.binding is not None]
         for work in bound:
-            work.root = self._root(work, bound_left=work.binding.left_id if work.binding else None)
+            work.roots = (self._root(work, bound_left=work.binding.left_id if work.binding else None),)
         self._lock(bound)
         if got := still_open(bound):
             again = self._known.bindings(got[0].pair.name, got[0].side, [work.id for work in got])
@@ -51,10 +51,12 @@ class Reader:
                 work.binding = again.get(work.id)
 
     def lock_unbound(self, works: Sequence[Work]) -> None:
-        """Unbound records of either side with the same match key meet at one lock."""
-        unbound = [work for work in still_open(works) if work.binding is None and work.root is None]
+        """Unbound records of either side with the same match key meet at one lock; and each is locked itself, or two
+        events of it, read before and after it was renamed, would both make its twin."""
+        unbound = [work for work in still_open(works) if work.binding is None and not work.roots]
         for work in unbound:
-            work.root = self._root(work)
+            itself = f"{self._context.id}:{root_of(work.pair.name, work.side, work.id)}"
+            work.roots = tuple(dict.fromkeys((self._root(work), itself)))
         self._lock(unbound)
         if got := still_open(unbound):
             ids = [work.id for work in got]
@@ -73,16 +75,20 @@ class Reader:
         """A root that another batch has, or that another record of this batch took, comes again later."""
         wanted: dict[str, Work] = {}
         for work in works:
-            if work.root is None or work.root in wanted or work.root in self.roots:
-                work.root, work.deferred = None, True
+            if any(root in wanted or root in self.roots for root in work.roots):
+                work.roots, work.deferred = (), True
             else:
-                wanted[work.root] = work
-        got = self._bus.lock_roots(list(wanted), self._token)
-        for (root, work), mine in zip(wanted.items(), got, strict=True):
-            if mine:
-                self.roots.append(root)
+                wanted.update(dict.fromkeys(work.roots, work))
+        got = dict(zip(wanted, self._bus.lock_roots(list(wanted), self._token), strict=True))
+        spare: list[str] = []
+        for work in dict.fromkeys(wanted.values()):
+            mine = [root for root in work.roots if got[root]]
+            if len(mine) == len(work.roots):
+                self.roots += mine
             else:
-                work.root, work.deferred = None, True
+                spare += mine
+                work.roots, work.deferred = (), True
+        self._bus.unlock_roots(spare, self._token)
 
     # Records
 

@@ -112,11 +112,19 @@ def _unclaim(ports: Ports, run_id: int, owner: str, not_before_s: float | None) 
 
 
 def _all_settled(ports: Ports, run_id: int) -> bool:
-    """The last outcome may have come while the run was claimed, and its wake-up with it."""
+    """The last outcome may have come while the run was claimed, and its wake-up with it.
+
+    A batch that is still open wakes the run as it closes, or the sweep does: the run does not ask for itself.
+    """
     with ports.db.transaction() as session:
         return bool(
             session.execute(
-                text("SELECT 1 FROM run WHERE id = :run AND state = 'draining' AND pending = 0"), {"run": run_id}
+                text(
+                    "SELECT 1 FROM run WHERE id = :run AND state = 'draining' AND pending = 0 AND NOT EXISTS ("
+                    "SELECT 1 FROM open_batch b JOIN org_lease l ON l.fence = b.fence "
+                    "WHERE l.holder = :holder AND b.until > clock_timestamp())"
+                ),
+                {"run": run_id, "holder": f"run:{run_id}"},
             ).first()
         )
 

@@ -10,10 +10,14 @@ from shared.engine.settle import Settler
 from shared.engine.work import Work
 from shared.errors import RecordRejected, RetryableError
 from shared.sync import match
+from shared.sync.events import Origin
 from shared.sync.match import fold_key
 from shared.sync.model import ActionKind, RecordId
 from shared.sync.plan import plan
 from shared.sync.reasons import Code
+
+CLOCKS_APART_MS = 2000
+"""How far the door's clock may be behind that of Postgres."""
 
 
 class Twins:
@@ -34,6 +38,16 @@ class Twins:
             except RecordRejected as error:
                 self._settler.fail(work, error.code, error.vendor_message or "")
 
+    def wait_for_makers(self, works: Sequence[Work]) -> None:
+        """A record that we are just making shows itself by its webhook before its binding is saved, and if somebody
+        renamed it at once, no key tells whose twin it is. So a twin of it waits for what was being made as it came."""
+        told = [work for work in works if work.folded.origin is Origin.WEBHOOK]
+        if not told:
+            return
+        since_ms = self._known.making_since_ms(told[0].pair.name, told[0].side.other)
+        for work in told:
+            work.deferred = since_ms is not None and since_ms < work.folded.received_at + CLOCKS_APART_MS
+
     def _find(self, work: Work) -> None:
         # A plan without a twin says whether one would be wanted: a record that is gone, of the wrong type, inactive or
         # without a key ends here. An empty mandatory field does not matter before it is known that there is no twin.
@@ -46,7 +60,7 @@ class Twins:
         elif work.staged is not None and work.staged.verdict == "ambiguous":
             self._settler.fail(work, Code.AMBIGUOUS_MATCH)
         elif not self._known_absent(work):
-            work.twin_id = self._look(work)
+            work.twin_id = self._look(work, work.name)
 
     def _known_absent(self, work: Work) -> bool:
         """A run that listed both sides whole found no twin, and that can still be believed (docs/decisions.md)."""
@@ -58,16 +72,15 @@ class Twins:
         side = work.side.other
         return self._context.facts[work.pair.name, side].unique_key == work.pair.key(side)
 
-    def _look(self, work: Work) -> RecordId | None:
+    def _look(self, work: Work, name: str) -> RecordId | None:
         """The one unbound record at the other side with this match key; ends the record where it is not one."""
         side, pair = work.side.other, work.pair
-        name = pair.key(side)
-        wanted = str(work.source.get(pair.key(work.side)) if work.source else "").strip()
-        rows = self._context.connectors[side].find(pair.module(side), name, wanted)
-        same_key = [row for row in rows if fold_key(row.get(name)) == work.key]
+        field, key = pair.key(side), fold_key(name)
+        rows = self._context.connectors[side].find(pair.module(side), field, name)
+        same_key = [row for row in rows if fold_key(row.get(field)) == key]
         bound = self._known.bindings(pair.name, side, [row.id for row in same_key])
-        candidates = [match.Candidate(row.id, work.key, row.id in bound) for row in same_key]
-        match found := match.resolve(work.key, candidates):
+        candidates = [match.Candidate(row.id, key, row.id in bound) for row in same_key]
+        match found := match.resolve(key, candidates):
             case match.One():
                 return found.id
             case match.Ambiguous():
@@ -80,12 +93,17 @@ class Twins:
         """An earlier try may have made the twin: look before anything is made again (reliability section 4).
 
         Where nothing is found and the vendor refuses doubles, trying again is the surest look. Else absence is
-        believed only after enough looks over enough time, for lists and searches lag.
+        believed only after enough looks over enough time, for lists and searches lag. A record that was renamed since
+        is looked for under the name it was to be made with, then under its own; of that no vendor refuses a double.
         """
-        work.twin_id = self._look(work)
-        if work.twin_id is not None or not work.open:
-            return
+        renamed = intent.folded_key != work.key
+        for name in (intent.name, work.name) if renamed else (work.name,):
+            work.twin_id = self._look(work, name) if name else None
+            if work.twin_id is not None and name == intent.name:
+                work.drafted = intent.draft  # what people changed since, at either side, is a change
+            if work.twin_id is not None or not work.open:
+                return
         facts = self._context.facts[work.pair.name, work.side.other]
-        if self._refuses_doubles(work) or facts.stamp_field is not None:
+        if (self._refuses_doubles(work) and not renamed) or facts.stamp_field is not None:
             return
         self._settler.look_again(work, intent)

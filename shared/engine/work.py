@@ -11,7 +11,7 @@ from shared.engine.known import BindingRow, IntentRow, StagedRow
 from shared.engine.outcome import Result
 from shared.sync.events import Folded
 from shared.sync.match import fold_key
-from shared.sync.model import Action, Change, Fields, Pair, Record, RecordId, Side
+from shared.sync.model import Action, Base, Change, Fields, Pair, Record, RecordId, Side
 
 T = TypeVar("T")
 
@@ -30,11 +30,13 @@ class Work:
     intent: IntentRow | None = None
     staged: StagedRow | None = None
     earlier: Record | None = None
-    root: str | None = None
+    roots: tuple[str, ...] = ()
     source: Record | None = None
     listed: bool = False
     twin: Record | None = None
     twin_id: RecordId | None = None
+    drafted: Base | None = None
+    """The twin was made by an earlier try of ours, and this is what was agreed by that."""
     action: Action | None = None
     written: dict[Side, Written] = field(default_factory=dict)
     refused: set[Side] = field(default_factory=set)
@@ -59,6 +61,11 @@ class Work:
     def key(self) -> str:
         """The folded match key of the source; "" where it is gone or blank."""
         return fold_key(self.source.get(self.pair.key(self.side))) if self.source else ""
+
+    @property
+    def name(self) -> str:
+        """The match key as people wrote it, for a search."""
+        return str(self.source.get(self.pair.key(self.side)) or "").strip() if self.source else ""
 
     def record(self, side: Side) -> Record | None:
         """As read in this batch (a twin guessed from the base was not read)."""

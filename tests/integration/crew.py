@@ -116,7 +116,7 @@ class Crew:
         with self._change:
             return not self._busy and not any(self._queues.values())
 
-    def until(self, condition: Callable[[], object], what: str, within_s: float = 15.0) -> None:
+    def until(self, condition: Callable[[], object], what: str, within_s: float = 60.0) -> None:
         """Waits for it, with a beat whenever nothing is going on."""
         ends = time.monotonic() + within_s
         while not condition():

@@ -53,6 +53,8 @@ class Binding(Base):
 class Intent(Base):
     """ "We are about to create the twin of this record", committed before the call (reliability section 4).
 
+    `name` is the match key it is made with, `draft` what both sides would agree on then (as `binding.base`).
+
     A row that is still here after its worker is gone is in doubt. `looks` counts looks that found nothing since
     `first_look_at`.
     """
@@ -69,6 +71,8 @@ class Intent(Base):
     pair: Mapped[str]
     side: Mapped[str]
     record_id: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default=text("''"))
+    draft: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     folded_key: Mapped[str]
     state: Mapped[str] = mapped_column(server_default=text("'open'"))
     batch_id: Mapped[str]

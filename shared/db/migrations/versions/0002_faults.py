@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0002"
 down_revision = "0001"
@@ -17,11 +18,16 @@ def upgrade() -> None:
     op.add_column("listing", sa.Column("vendor_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("lease_log", sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("event_done", sa.Column("outcome_event", sa.String(), nullable=True))
+    op.add_column("intent", sa.Column("name", sa.String(), server_default=sa.text("''"), nullable=False))
+    empty = sa.text("'{}'::jsonb")
+    op.add_column("intent", sa.Column("draft", postgresql.JSONB(), server_default=empty, nullable=False))
     op.add_column("run", sa.Column("resume_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("run", "resume_at")
+    op.drop_column("intent", "draft")
+    op.drop_column("intent", "name")
     op.drop_column("event_done", "outcome_event")
     op.drop_column("lease_log", "expires_at")
     op.drop_column("listing", "vendor_at")
