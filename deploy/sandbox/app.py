@@ -106,9 +106,8 @@ async def _reply(served: Served, send: Send) -> None:
         served.ended(replied=False)
         await _cut(send)
         return
-    stood = not _gone(send)
     await _write(answer, send)
-    served.ended(replied=stood and not _gone(send) and answer.sent_bytes is None)
+    served.ended(replied=not _gone(send) and answer.sent_bytes is None)
     if answer.sent_bytes is not None:
         await _close(send)
 
@@ -168,8 +167,8 @@ async def _close(send: Send) -> None:
 
 async def _end_seen(send: Send) -> None:
     """Lets the server see the end of the connection before we return; else it would find fault with a call without an
-    answer. A caller that reads nothing more is not waited for."""
-    for _ in range(1000):
+    answer. A caller that reads nothing more is not waited for longer than half a minute or so."""
+    for _ in range(30_000):
         if _gone(send):
             return
         await asyncio.sleep(0.001)

@@ -52,6 +52,10 @@ def _clear_faults(vendor: Vendor, request: Request, given: Any) -> object:
     return {"faults": []}
 
 
+def _release(vendor: Vendor, request: Request, given: Any) -> object:
+    return {"released": vendor.waits.release()}
+
+
 def _limits(vendor: Vendor, request: Request, given: Any) -> object:
     return {"limits": vendor.limits.configure(given)}
 
@@ -144,6 +148,7 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("GET", "faults"): _faults,
     ("POST", "faults"): _add_faults,
     ("DELETE", "faults"): _clear_faults,
+    ("POST", "faults/release"): _release,
     ("GET", "limits"): _show_limits,
     ("POST", "limits"): _limits,
     ("GET", "capabilities"): _show_capabilities,

@@ -27,6 +27,12 @@ class Waits:
             timer.cancel()
             self._waiting.discard(waiting)
 
+    def release(self) -> int:
+        """All go on now; how many that were."""
+        for waiting in self._waiting:
+            _wake(waiting)
+        return len(self._waiting)
+
     def end(self) -> None:
         for waiting in self._waiting:
             if not waiting.done():

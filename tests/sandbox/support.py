@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,6 +107,15 @@ class Box:
     def books(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
         params = {"organization_id": self.info["vendors"][BOOKS]["org"]["organization_id"], **more.pop("params", {})}
         return self.call(BOOKS, method, path, body, params=params, **more)
+
+    def leave(self, vendor: str, method: str, path: str, body: str, headers: Mapping[str, str]) -> None:
+        """A call whose caller goes away as soon as the faults set for it have struck. `path` is the whole path."""
+        connection = http.client.HTTPConnection(self.base_url.removeprefix("http://"))
+        try:
+            connection.request(method, path, body, dict(headers))
+            wait_until(lambda: not self.control(vendor, "GET", "faults")["faults"])
+        finally:
+            connection.close()
 
     def make(self, module: str, **fields: Any) -> str:
         """Creates an FSM record and answers its id."""

@@ -13,6 +13,7 @@ import pytest
 from tests.sandbox.support import ACCOUNTS, BOOKS, FSM, Box, wait_until
 
 pytestmark = pytest.mark.rule("OP-3", "OP-4")
+LONG_MS = 600_000
 
 
 def fault(box: Box, vendor: str, **given: Any) -> None:
@@ -164,10 +165,9 @@ def test_a_refused_call_is_not_applied(box: Box) -> None:
 
 
 def test_the_window_passes(box: Box) -> None:
-    limits(box, BOOKS, per_minute=1, window_s=0.05)
+    limits(box, BOOKS, per_minute=1, window_s=0.5)
     assert [box.books("GET", "/contacts").status_code for _ in range(2)] == [200, 429]
-    time.sleep(0.06)
-    assert box.books("GET", "/contacts").status_code == 200
+    wait_until(lambda: box.books("GET", "/contacts").status_code == 200)
 
 
 def test_the_day_of_books(box: Box) -> None:
@@ -188,7 +188,7 @@ def test_the_day_of_fsm(box: Box) -> None:
 
 
 def test_a_day_can_be_short_and_passes(box: Box) -> None:
-    limits(box, BOOKS, per_day=1, day_s=0.05)
+    limits(box, BOOKS, per_day=1, day_s=0.5)
     assert [box.books("GET", "/contacts").status_code for _ in range(2)] == [200, 429]
     wait_until(lambda: box.books("GET", "/contacts").status_code == 200)
 
@@ -213,11 +213,12 @@ def at_once(box: Box, vendor: str, path: str) -> list[httpx.Response]:
     limits(box, vendor, concurrent=1)
     box.token(vendor)
     call = box.books if vendor == BOOKS else box.fsm
-    fault(box, vendor, kind="latency", ms=150)
+    fault(box, vendor, kind="latency", ms=LONG_MS)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(call, "GET", path)
         wait_until(lambda: not box.control(vendor, "GET", "faults")["faults"])
         refused = call("GET", path)
+        box.control(vendor, "POST", "faults/release")
         return [slow.result(), refused, call("GET", path)]
 
 
@@ -286,11 +287,12 @@ def test_retry_after_only_by_a_fault_that_says_so(box: Box, kind: str) -> None:
 def test_slow_calls_count_among_those_at_once(box: Box) -> None:
     limits(box, FSM, concurrent=1)
     box.token(FSM)
-    fault(box, FSM, kind="latency", ms=150, match={"path": "Companies"})
+    fault(box, FSM, kind="latency", ms=LONG_MS, match={"path": "Companies"})
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(box.fsm, "GET", "/Companies")
         wait_until(lambda: not box.control(FSM, "GET", "faults")["faults"])
         assert box.fsm("GET", "/Contacts").status_code == 429
+        box.control(FSM, "POST", "faults/release")
         assert slow.result().status_code == 204
     assert box.fsm("GET", "/Contacts").status_code == 204
 

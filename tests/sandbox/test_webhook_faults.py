@@ -51,6 +51,21 @@ def test_a_reordered_delivery_comes_after_later_ones(box: Box, receiver: Receive
     wait_until(lambda: idle(box, FSM))
 
 
+def test_only_later_deliveries_count(box: Box, receiver: Receiver) -> None:
+    subscribe(box, FSM, receiver)
+    receiver.gate.clear()
+    first = company(box, "A")
+    receiver.wait_for(1)
+    box.control(FSM, "POST", "faults", {"kind": "webhook_reordered", "by": 1, "ms": LONG_MS})
+    second = company(box, "B")
+    receiver.gate.set()
+    wait_until(lambda: listed(box, FSM)["last"])
+    assert listed(box, FSM)["held"] == 1
+    third = company(box, "C")
+    receiver.wait_for(3)
+    assert [one for one, _ in told(receiver)] == [first, third, second]
+
+
 def test_a_record_s_own_later_delivery_may_overtake_it(box: Box, receiver: Receiver) -> None:
     subscribe(box, FSM, receiver)
     box.control(FSM, "POST", "faults", {"kind": "webhook_reordered", "by": 1, "ms": LONG_MS})
@@ -157,12 +172,16 @@ def test_a_flood_tells_of_records_that_are_gone_or_never_were(
 @pytest.mark.parametrize(("vendor", "module"), [(FSM, "Companies"), (BOOKS, "contacts")])
 def test_a_flood_can_speak_of_another_organisation(box: Box, receiver: Receiver, vendor: str, module: str) -> None:
     subscribe(box, vendor, receiver)
-    given = {"module": module, "records": ["77"], "organization_id": "999", "event": "delete"}
+    name = "Company_Name" if vendor == FSM else "contact_name"
+    (made,) = box.control(vendor, "POST", "seed", {module: [{name: "A"}]})["seeded"][module]
+    given = {"module": module, "records": ["77", made], "organization_id": "999", "event": "delete", "at_once": 1}
     box.control(vendor, "POST", "deliveries/flood", given)
-    assert json.loads(receiver.wait_for(1)[0].body)["organization_id"] == "999"
+    assert [json.loads(one.body)["organization_id"] for one in receiver.wait_for(2)] == ["999", "999"]
     wait_until(lambda: idle(box, vendor))
-    (one,) = listed(box, vendor)["deliveries"]
-    assert (one["organization_id"], one["record"], one["event"]) == ("999", "77", "delete")
+    assert [(one["organization_id"], one["record"], one["event"]) for one in listed(box, vendor)["deliveries"]] == [
+        ("999", "77", "delete"),
+        ("999", made, "delete"),
+    ]
 
 
 def test_a_flood_of_an_unknown_module_is_refused(box: Box) -> None:
