@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from pathlib import Path
 from typing import cast
 
+import shared.connectors as here
 from shared.connectors.vendor import Vendor
 from shared.errors import NotFound
 from shared.sync.model import VendorName
@@ -16,8 +16,7 @@ from shared.sync.model import VendorName
 @cache
 def vendor_names() -> tuple[VendorName, ...]:
     """Names of all vendors, in order; nothing of theirs is imported."""
-    here = str(Path(__file__).parent)
-    found = (m.name for m in pkgutil.iter_modules([here]) if m.ispkg and not m.name.startswith("_"))
+    found = (m.name for m in pkgutil.iter_modules(here.__path__) if m.ispkg and not m.name.startswith("_"))
     return tuple(VendorName(name) for name in sorted(found))
 
 

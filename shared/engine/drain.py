@@ -13,7 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shared.bus import LIVE, Entry, Lane
+from shared.connectors.base import CallClass
 from shared.engine.batch import Batch
+from shared.engine.classes import first_class, for_class
 from shared.engine.context import Context, Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.opening import OpenBatch, close_batch, open_batch
@@ -143,8 +145,8 @@ def _work(ports: Ports, keeper: Keeper, session: _Session) -> bool:
         last_look = False
         # What crashed a worker before is worked on alone, so that it cannot take others with it (P8).
         suspects = [one for one in ready if one.entry.tries]
-        batch = suspects[:1] or ready
-        if not _one_batch(ports, keeper, session, batch):
+        cls, batch = first_class(suspects[:1] or ready)
+        if not _one_batch(ports, keeper, session, cls, batch):
             ports.bus.give_back(session.lane, [one.entry for one in session.pending])
             ports.bus.clear_woken(session.lane)
             return False
@@ -199,7 +201,7 @@ def _record_key(integration_id: int, event: ChangeEvent | Folded) -> str:
 # One batch
 
 
-def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pending]) -> bool:
+def _one_batch(ports: Ports, keeper: Keeper, session: _Session, cls: CallClass, chosen: list[_Pending]) -> bool:
     """False: the orgs are held by somebody else, or a limit is used up; the lane waits."""
     opened = open_batch(ports, session.context, session.lane, session.token)
     if isinstance(opened, Held):
@@ -207,7 +209,7 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pe
     ports.bus.begin(session.lane, [one.entry for one in chosen])
     at("batch.claimed")
     with keeper.batch(opened.id, opened.lease):
-        works = _worked(ports, keeper, session, opened, chosen)
+        works = _worked(ports, keeper, for_class(session.context, cls), opened, chosen)
         _hand_over(ports, session, opened, chosen, works)
     waits = [work.result.wait for work in works if work.result and work.result.reason == Code.RATE_LIMITED]
     limited_s = [wait.in_s or 0.0 for wait in waits if wait]
@@ -216,7 +218,7 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, chosen: list[_Pe
     return not limited_s
 
 
-def _worked(ports: Ports, keeper: Keeper, session: _Session, opened: OpenBatch, chosen: list[_Pending]) -> list[Work]:
+def _worked(ports: Ports, keeper: Keeper, context: Context, opened: OpenBatch, chosen: list[_Pending]) -> list[Work]:
     lease = opened.lease
 
     def ensure_lease() -> None:
@@ -225,7 +227,7 @@ def _worked(ports: Ports, keeper: Keeper, session: _Session, opened: OpenBatch, 
             with ports.db.transaction() as transaction:
                 lease = ports.leases.renew(transaction, lease)
 
-    batch = Batch(ports, session.context, lease, opened.id, opened.token, ensure_lease, keeper.stopping.is_set)
+    batch = Batch(ports, context, lease, opened.id, opened.run_id, opened.token, ensure_lease, keeper.stopping.is_set)
     try:
         return batch.process(fold([one.event for one in chosen]), _reads(chosen))
     except BaseException:
@@ -296,6 +298,7 @@ def _settle(
         roots=roots,
         token=opened.token,
         results=results,
+        opened_at=opened.opened_at.isoformat(),
     )
     wake = ports.bus.settle(session.lane, entries, roots, opened.token, payload.encode())
     at("results.handed")

@@ -1,4 +1,4 @@
-"""The webhook door's use case: a verified delivery becomes change events on their lanes, or is refused."""
+"""The doors' use cases of events: a verified delivery, or a person's wish, becomes change events on their lanes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, text
 
 from shared.bus import LIVE, Bus, Lane
 from shared.connectors.base import Hint, WebhookRequest
 from shared.connectors.registry import get_vendor
 from shared.db.models import Integration
 from shared.db.session import Database
+from shared.engine.classes import person_lane
 from shared.engine.context import lane_of
-from shared.errors import NotFound, Unavailable, WebhookRefused
+from shared.errors import NotFound, Refused, Unavailable, WebhookRefused
 from shared.integrations.registry import integration as declared
 from shared.points import at
 from shared.services.connections import ConnectionService, WebhookTarget
 from shared.settings import Settings
 from shared.sync.events import ChangeEvent, Origin, encode
 from shared.sync.events import Hint as EventHint
+from shared.sync.guards import may_start
 from shared.sync.model import ModuleName, RecordId, Side
+from shared.sync.states import RunKind
 
 CACHE_S = 5.0
 """How long a door remembers whom a path token belongs to: a delivery costs one call to Redis, none to Postgres."""
@@ -34,6 +37,19 @@ CACHE_S = 5.0
 
 class WakeDrain(Protocol):
     def drain(self, lane: Lane) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSync:
+    """How a person's "sync this record now" stands. `outcome` None: not ended; `waiting_for` is why, where it waits."""
+
+    event_id: str
+    outcome: str | None = None
+    reason: str = ""
+    detail: str = ""
+    twin_id: str | None = None
+    sync_id: int | None = None
+    waiting_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,21 @@ class _Known:
     until: float
     target: WebhookTarget | None
     routes: dict[ModuleName, tuple[_Route, ...]] = field(default_factory=dict)
+
+
+_ENDED = text(
+    """
+    SELECT o.outcome, o.reason, o.detail, o.twin_id, o.run_id FROM event_done d
+    JOIN outcome o ON o.event_id = d.outcome_event AND o.integration_id = :integration AND o.pair = :pair
+    WHERE d.event_id = :event AND d.workspace_id = :workspace AND o.workspace_id = :workspace
+    """
+)
+_WAITS = text(
+    """
+    SELECT reason FROM due WHERE workspace_id = :workspace AND integration_id = :integration AND pair = :pair
+      AND side = :side AND record_id = :record AND why <> 'failed'
+    """
+)
 
 
 class EventService:
@@ -103,6 +134,64 @@ class EventService:
             lane = lane_of(route.integration_id, LIVE, route.pair, route.side, hint.id, self._settings.shards)
             items.append((lane, json.dumps(encode(event))))
         return items
+
+    def sync_record(self, workspace_id: int, integration_id: int, pair: str, side: Side, record_id: str) -> RecordSync:
+        """TR-6: this record now, before webhooks and runs; it joins the run that holds the orgs, or goes next.
+
+        Raises NotFound (integration, pair), Refused (Fetch first, not enabled), Unavailable (nothing was kept).
+        """
+        with self._db.transaction() as session:
+            row = session.get(Integration, integration_id)
+        if row is None or row.workspace_id != workspace_id:
+            raise NotFound(
+                f"There is no integration {integration_id}. See `bothways integrations`.", code="UNKNOWN_INTEGRATION"
+            )
+        synced = next(one.pairs for one in declared(row.kind).sync_types if one.key == row.sync_type)
+        known = [one.name for one in declared(row.kind).pairs if one.name in synced]
+        if pair not in known:
+            raise NotFound(
+                f"There is no pair {pair!r} in integration {integration_id}; it has {', '.join(known)}.",
+                code="UNKNOWN_PAIR",
+            )
+        enabled = row.state == "enabled"
+        refusal = may_start(RunKind.SYNC, fetched=row.fetched_at is not None, enabled=enabled, connections_live=True)
+        if refusal is not None:
+            raise Refused(refusal.sentence, code=refusal.code)
+        event = ChangeEvent(
+            event_id=uuid.uuid4().hex,
+            correlation_id=uuid.uuid4().hex[:16],
+            integration_id=integration_id,
+            pair=pair,
+            side=side,
+            record_id=RecordId(record_id),
+            hint=EventHint.UPSERT,
+            origin=Origin.MANUAL,
+            received_at=int(time.time() * 1000),
+        )
+        lane = person_lane(integration_id, self._settings.shards)
+        self._check_room([lane])
+        for woken in self._bus.add([(lane, json.dumps(encode(event)))]):
+            self._wake.drain(woken)
+        return RecordSync(event.event_id)
+
+    def record_sync(
+        self, workspace_id: int, integration_id: int, pair: str, side: Side, record_id: str, event_id: str
+    ) -> RecordSync:
+        """How it stands. An event that nobody knows looks like one that has not been worked on yet."""
+        values = {
+            "event": event_id,
+            "workspace": workspace_id,
+            "integration": integration_id,
+            "pair": pair,
+            "side": side.value,
+            "record": record_id,
+        }
+        with self._db.transaction() as session:
+            ended = session.execute(_ENDED, values).first()
+            waits = session.execute(_WAITS, values).first() if ended is None else None
+        if ended is not None:
+            return RecordSync(event_id, ended.outcome, ended.reason, ended.detail, ended.twin_id, ended.run_id)
+        return RecordSync(event_id, waiting_for=waits.reason if waits else None)
 
     def _check_room(self, lanes: Sequence[Lane]) -> None:
         if self._bus.length(dict.fromkeys(lanes)) > self._settings.webhook_bound:
