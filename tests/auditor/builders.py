@@ -168,6 +168,7 @@ class World:
     edits: list[Edit] = field(default_factory=list)
     offsets_ms: dict[str, float] = field(default_factory=dict)
     idle: bool = True
+    dropped: int = 0
     marked: bool = True
     known: frozenset[tuple[str, str, str]] = frozenset()
     expect: Expect = field(
@@ -214,6 +215,7 @@ class World:
             deliveries=tuple(self.deliveries),
             idle=self.idle,
             offsets_ms=self.offsets_ms,
+            dropped=self.dropped,
         )
 
     def audit(self) -> Report:

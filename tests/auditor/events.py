@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from tests.auditor.fields import SIDES
 from tests.auditor.seen import Delivery, Outcome
 from tests.auditor.view import Key, View, name_of
@@ -25,7 +27,7 @@ def _deliveries(view: View) -> None:
         if not one.accepted or one.record in view.expect.ignored:
             continue
         key = (one.vendor, one.record)
-        if key in view.waiting or _settled(view, one, view.outcomes.get(key, [])):
+        if key in view.waiting or _settled(view, one):
             continue
         forgotten = view.forgotten(one.end_ms)
         if forgotten is None:
@@ -35,11 +37,11 @@ def _deliveries(view: View) -> None:
             view.find("P2", what, name_of(key), "lost")
 
 
-def _settled(view: View, delivery: Delivery, outcomes: list[Outcome]) -> bool:
+def _settled(view: View, delivery: Delivery) -> bool:
     slack_ms = view.expect.clock_slack_ms
-    return any(
-        one.at_ms + slack_ms >= delivery.at_ms and _speaks_for(view, delivery, one, slack_ms) for one in outcomes
-    )
+    key = (delivery.vendor, delivery.record)
+    first = bisect_left(view.outcome_times.get(key, []), delivery.at_ms - slack_ms)
+    return any(_speaks_for(view, delivery, one, slack_ms) for one in view.outcomes.get(key, [])[first:])
 
 
 def _speaks_for(view: View, delivery: Delivery, outcome: Outcome, slack_ms: float) -> bool:
@@ -62,15 +64,10 @@ def _speaks_for(view: View, delivery: Delivery, outcome: Outcome, slack_ms: floa
 
 
 def _had_trouble(view: View, key: Key) -> bool:
-    """Whether a call about the record, or one that made or looked for its twin, failed: then its event waited."""
-    if any(one.origin == "retry" or one.attempt > 1 for one in view.outcomes.get(key, [])):
+    """Whether a call about the record failed, or one that made or looked for its twin: then its event had to wait."""
+    if view.expect.unseen_trouble or any(one.origin == "retry" or one.attempt > 1 for one in view.outcomes[key]):
         return True
-    keys = {key, view.twin(key)}
-    return any(
-        not one.clean
-        for one in view.calls()
-        if not one.by_person and (one.record is None or (one.vendor, one.record) in keys)
-    )
+    return not view.troubled.isdisjoint({key, view.twin(key), None})
 
 
 def _nothing_lies_about(view: View) -> None:

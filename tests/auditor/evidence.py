@@ -14,14 +14,14 @@ __all__ = ["Evidence", "Mark", "collect", "mark"]
 def mark(*, sandbox_url: str, database_url: str, known: Iterable[tuple[str, str, str]] = ()) -> Mark:
     """Taken while all is quiet. `known`: `Report.keys` of the last audit, if that was red."""
     with sources.Sandbox(sandbox_url) as sandbox:
-        calls = {vendor: sandbox.calls(vendor) for vendor in sandbox.vendors}
-        deliveries = {vendor: sandbox.deliveries(vendor)[0] for vendor in (FSM, BOOKS)}
+        call_seqs = {vendor: sandbox.last(vendor, "calls") for vendor in sandbox.vendors}
+        delivery_seqs = {vendor: sandbox.last(vendor, "deliveries") for vendor in (FSM, BOOKS)}
         records = tuple(one for vendor in VENDORS.values() for one in sandbox.records(vendor))
     tables = sources.read_tables(database_url)
     return Mark(
         at_ms=sources.now_ms(),
-        call_seqs={vendor: max((one.seq for one in found), default=0) for vendor, found in calls.items()},
-        delivery_ids={vendor: max((one.id for one in found), default=0) for vendor, found in deliveries.items()},
+        call_seqs=call_seqs,
+        delivery_seqs=delivery_seqs,
         outcome_id=max((one.id for one in tables.outcomes), default=0),
         versions={one.id: one.version for one in tables.connections},
         records=records,
@@ -36,7 +36,7 @@ def collect(*, sandbox_url: str, database_url: str, redis_url: str, since: Mark 
     """
     with sources.Sandbox(sandbox_url) as sandbox:
         sent, idle = zip(*(sandbox.deliveries(vendor, since) for vendor in (FSM, BOOKS)), strict=True)
-        calls = [sandbox.calls(vendor, since) for vendor in sandbox.vendors]
+        calls, dropped = zip(*(sandbox.calls(vendor, since) for vendor in sandbox.vendors), strict=True)
         streams = sources.read_streams(redis_url)
         tables = sources.read_tables(database_url)
         records = tuple(one for vendor in VENDORS.values() for one in sandbox.records(vendor))
@@ -51,4 +51,5 @@ def collect(*, sandbox_url: str, database_url: str, redis_url: str, since: Mark 
         deliveries=tuple(one for found in sent for one in found),
         idle=all(idle),
         offsets_ms=offsets_ms,
+        dropped=sum(dropped),
     )

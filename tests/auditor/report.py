@@ -123,8 +123,8 @@ class Expect:
     """Ids of records that must have failed, with a reason."""
     ignored: frozenset[str] = frozenset()
     """Ids of records that are not looked for or compared."""
-    foreign: frozenset[tuple[str, int]] = frozenset()
-    """(vendor, id) of deliveries that were for another org: accepted or not, they need no outcome."""
+    unseen_trouble: bool = False
+    """Calls failed on their way to a vendor, so that no log there tells of them: any event may have had to wait."""
     deletions_pending: bool = False
     """Deletions that no webhook told of are found by the next full comparison, which has not come yet."""
     history_lost_ms: tuple[tuple[float, float], ...] = ()

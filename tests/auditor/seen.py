@@ -17,7 +17,8 @@ from tests.auditor.fields import Values
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`in_scope`: of a type that is synced. Times are the vendor's, as exact as the sandbox keeps them."""
+    """`in_scope`: of a type that is synced. Times are the vendor's, as exact as the sandbox keeps them; `written_ms`:
+    the true time of its last change, where that is told."""
 
     vendor: str
     module: str
@@ -27,6 +28,7 @@ class Record:
     active: bool = True
     created_ms: float = 0.0
     modified_ms: float = 0.0
+    written_ms: float | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -35,7 +37,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`status` 0: cut off without an answer. `records`: of a create of several rows, where the log tells them."""
+    """`status` 0: cut off without an answer. `records`: of a create of several rows, where the log tells them.
+    `replied`: the answer went out whole."""
 
     vendor: str
     seq: int
@@ -52,6 +55,7 @@ class Call:
     applied: bool = False
     fault: str | None = None
     user: str | None = None
+    replied: bool = True
 
     @property
     def end_ms(self) -> float:
@@ -67,14 +71,20 @@ class Call:
         return self.user is not None and not self.by_person
 
     @property
+    def failed(self) -> bool:
+        """Not answered with success, or struck by a fault."""
+        return not 200 <= self.status < 300 or self.fault is not None
+
+    @property
     def clean(self) -> bool:
-        """Answered with success, and nothing struck it."""
-        return 200 <= self.status < 300 and self.fault is None
+        """Whoever called knows what became of it."""
+        return self.replied and not self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One try of a webhook. `status` None: no answer came. `lost`: the vendor never sent it."""
+    """One try of a webhook. `status` None: no answer came. `lost`: the vendor never sent it. `foreign`: it told of
+    another org than the vendor's own."""
 
     vendor: str
     id: int
@@ -87,6 +97,7 @@ class Delivery:
     status: int | None = None
     accepted: bool = False
     lost: bool = False
+    foreign: bool = False
 
     @property
     def end_ms(self) -> float:
@@ -346,7 +357,7 @@ class Mark:
 
     at_ms: float
     call_seqs: dict[str, int] = field(default_factory=dict)
-    delivery_ids: dict[str, int] = field(default_factory=dict)
+    delivery_seqs: dict[str, int] = field(default_factory=dict)
     outcome_id: int = 0
     versions: dict[int, int] = field(default_factory=dict)
     records: tuple[Record, ...] = ()
@@ -362,7 +373,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`offsets_ms`: how far each vendor's clock is ahead. `idle`: no delivery is under way or held back."""
+    """`offsets_ms`: how far each vendor's clock is ahead. `idle`: no delivery is under way or held back. `dropped`: how
+    many calls of the cell the vendors' logs no longer hold."""
 
     at_ms: float
     tables: Tables
@@ -373,6 +385,7 @@ class Evidence:
     deliveries: tuple[Delivery, ...] = ()
     idle: bool = True
     offsets_ms: dict[str, float] = field(default_factory=dict)
+    dropped: int = 0
 
     def save(self, path: Path) -> None:
         path.write_bytes(_EVIDENCE.dump_json(self))

@@ -85,26 +85,27 @@ class Sandbox:
                         active=row.get("$inactive") is not True and row.get("status", "active") == "active",
                         created_ms=float(times.get("created_ms", 0)),
                         modified_ms=float(times.get("modified_ms", 0)),
+                        written_ms=None if times.get("written_ms") is None else float(times["written_ms"]),
                     )
                 )
         return found
 
-    def calls(self, vendor: str, since: Mark | None = None) -> list[Call]:
-        query = {"since": since.call_seqs.get(vendor, 0)} if since else {}
-        return [_call(vendor, row) for row in self._get(vendor, "calls", query)["calls"]]
+    def last(self, vendor: str, what: str) -> int:
+        """The number of the last call, or delivery, that ended."""
+        return int(self._get(vendor, what, {"since": 2**62})["last"])
+
+    def calls(self, vendor: str, since: Mark | None = None) -> tuple[list[Call], int]:
+        """Those of the cell that are kept, and how many are not."""
+        answer = self._get(vendor, "calls", {"since": since.call_seqs.get(vendor, 0) if since else 0})
+        return [_call(vendor, row) for row in answer["calls"]], int(answer["dropped"])
 
     def deliveries(self, vendor: str, since: Mark | None = None) -> tuple[list[Delivery], bool]:
-        query = {"since": since.delivery_ids.get(vendor, 0)} if since else {}
-        answer = self._get(vendor, "deliveries", query)
+        """Those of the cell, and whether none is under way or held back."""
+        answer = self._get(vendor, "deliveries", {"since": since.delivery_seqs.get(vendor, 0) if since else 0})
         return [_delivery(vendor, row) for row in answer["deliveries"]], bool(answer["idle"])
 
     def offset_ms(self, vendor: str) -> float:
-        """0 where the sandbox has no such control."""
-        answer = self._http.get(f"/_sandbox/{vendor}/clock")
-        if answer.status_code == 404:
-            return 0.0
-        answer.raise_for_status()
-        return float(answer.json().get("offset_s", 0)) * 1000
+        return float(self._get(vendor, "clock")["offset_s"]) * 1000
 
     def _get(self, vendor: str, what: str, query: Mapping[str, int] | None = None) -> Row:
         answer = self._http.get(f"/_sandbox/{vendor}/{what}", params=dict(query or {}))
@@ -138,6 +139,7 @@ def _call(vendor: str, row: Row) -> Call:
         applied=bool(row["applied"]),
         fault=row["fault"],
         user=row["user"],
+        replied=bool(row["replied"]),
     )
 
 
@@ -154,6 +156,7 @@ def _delivery(vendor: str, row: Row) -> Delivery:
         status=row["status"],
         accepted=bool(row["accepted"]),
         lost=bool(row["lost"]),
+        foreign=row["organization_id"] is not None,
     )
 
 

@@ -80,6 +80,12 @@ def test_a_run_ends_a_wait_that_trouble_began(world: World) -> None:
     assert world.audit().promises == ["P1"]
     world.calls.append(call(9, status=503, fault="5xx", applied=False, write=True))
     assert silent(world)
+    world.calls[-1] = call(9, status=503, record=None)
+    assert silent(world)
+    world.calls[-1] = call(9, status=503, record="900")
+    assert world.audit().promises == ["P1"]
+    world.may(unseen_trouble=True)
+    assert silent(world)
 
 
 def test_a_stored_wait_is_no_loss() -> None:
@@ -101,8 +107,11 @@ def test_what_was_refused_or_never_sent_needs_no_outcome(world: World) -> None:
 
 
 def test_deliveries_of_others_need_none(world: World) -> None:
-    world.deliveries += [delivery(7, record="900"), delivery(8, record="901"), delivery(9, module="Contacts")]
-    world.may(foreign=frozenset({(FSM, 7)}), ignored=frozenset({"901"}))
+    world.deliveries += [delivery(7, foreign=True, record="900"), delivery(9, module="Contacts", record="902")]
+    assert silent(world)
+    world.deliveries.append(delivery(8, record="901"))
+    assert world.audit().promises == ["P1"]
+    world.may(ignored=frozenset({"901"}))
     assert silent(world)
 
 
@@ -280,6 +289,9 @@ def test_a_vendors_clock_is_taken_into_account(world: World) -> None:
     assert world.audit().promises == ["P12"]
     world.offsets_ms = {FSM: -300_000.0}
     assert world.audit().promises == ["P5"]
+    world.offsets_ms = {}
+    world.records[-1] = replace(world.records[-1], written_ms=T0 + 3_000)
+    assert world.audit().promises == ["P5"]
 
 
 # P3
@@ -340,6 +352,8 @@ def test_unclear_replies_are_repeated(world: World) -> None:
     assert world.audit().promises == ["P6"]
     world.calls[-2] = replace(world.calls[-2], status=0, fault="reply_lost")
     assert silent(world)
+    world.calls[-2] = replace(world.calls[-2], status=200, fault=None, replied=False)
+    assert silent(world)
 
 
 def test_an_edit_past_the_api_counts_as_one(world: World) -> None:
@@ -397,8 +411,17 @@ def test_what_could_not_be_looked_at_is_said(world: World) -> None:
     world.marked = False
     world.tables["lease_expiry"] = False
     world.tables["redis_marker"] = None
+    world.dropped = 3
     world.calls.append(call(9, "zoho_accounts", method="POST", path="/oauth/v2/token", record=None))
-    assert [one.split(":")[0] for one in world.audit().unchecked] == ["P2", "P5", "P4", "P6", "P7", "P11"]
+    assert [one.split(":")[0] for one in world.audit().unchecked] == [
+        "P3, P4, P6",
+        "P2",
+        "P5",
+        "P4",
+        "P6",
+        "P7",
+        "P11",
+    ]
 
 
 def test_an_echo_of_the_twin_is_known_by_its_own_id(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -34,14 +34,18 @@ class View:
         self.journal = journal
         self.expect = expect
         self.report = Report()
+        self._found: set[tuple[str, str, str]] = set()
 
     # Findings
 
     def find(self, promise: str, what: str, subject: object, counts: Counts = "") -> None:
         finding = Finding(promise, what, str(subject), counts)
+        if finding.key in self._found:
+            return
+        self._found.add(finding.key)
         if self.mark is not None and finding.key in self.mark.known:
             self.report.known += 1
-        elif finding not in self.report.findings:
+        else:
             self.report.findings.append(finding)
 
     def unchecked(self, what: str) -> None:
@@ -89,12 +93,17 @@ class View:
 
     @cached_property
     def outcomes(self) -> dict[Key, list[Outcome]]:
-        """By the record whose event it was; the vendors' ids differ, so the id alone tells which side it is of."""
+        """By the record whose event it was, as committed; the vendors' ids differ, so the id tells whose it is."""
         found: dict[Key, list[Outcome]] = defaultdict(list)
-        for one in self.tables.outcomes:
+        for one in sorted(self.tables.outcomes, key=lambda one: one.at_ms):
             for vendor in SIDES:
                 found[vendor, one.record_id].append(one)
         return found
+
+    @cached_property
+    def outcome_times(self) -> dict[Key, list[float]]:
+        """When the outcomes of a record were committed, as `outcomes` has them."""
+        return {key: [one.at_ms for one in found] for key, found in self.outcomes.items()}
 
     @cached_property
     def waiting(self) -> dict[Key, Due]:
@@ -136,6 +145,12 @@ class View:
         return sorted(found, key=lambda one: one.at_ms)
 
     @cached_property
+    def troubled(self) -> set[Key | None]:
+        """Records about which a call failed, or a write had no answer; None: one that named no record."""
+        failed = (one for one in self.calls() if not one.by_person and (one.failed or (one.write and not one.clean)))
+        return {(one.vendor, one.record) if one.record else None for one in failed if one.vendor in SIDES}
+
+    @cached_property
     def writes_to(self) -> dict[Key, list[Call]]:
         found: dict[Key, list[Call]] = defaultdict(list)
         for one in self.writes:
@@ -146,11 +161,7 @@ class View:
     @cached_property
     def mapped_deliveries(self) -> list[Delivery]:
         """Of modules that are mapped, and not of another org."""
-        return [
-            one
-            for one in self.evidence.deliveries
-            if pair_of(one.vendor, one.module) and (one.vendor, one.id) not in self.expect.foreign
-        ]
+        return [one for one in self.evidence.deliveries if pair_of(one.vendor, one.module) and not one.foreign]
 
     # People
 
@@ -162,6 +173,12 @@ class View:
             if one.end_ms >= self.since_ms:
                 found[one.vendor, one.record_id].append(one)
         return found
+
+    @cached_property
+    def peoples_calls(self) -> Counter[Key]:
+        """How often people changed each record, by the vendors' logs."""
+        calls = (one for one in self.calls() if one.by_person and one.write and one.applied)
+        return Counter((one.vendor, one.record) for one in calls if one.record)
 
     @cached_property
     def made_by_people(self) -> set[Key]:
@@ -226,7 +243,8 @@ class View:
             return False
         run = self.runs.get(mark.run_id)
         began_ms = mark.read_from_ms if run is None or run.started_ms is None else run.started_ms
-        changed_ms = record.modified_ms - self.evidence.offsets_ms.get(record.vendor, 0.0)
+        # A vendor that does not tell the true time is taken to have had this offset all the time.
+        changed_ms = record.written_ms or record.modified_ms - self.evidence.offsets_ms.get(record.vendor, 0.0)
         return changed_ms + self.expect.hidden_ms < began_ms
 
 

@@ -176,10 +176,7 @@ def _caused(view: View) -> None:
 
 def _edited(view: View, key: Key) -> int:
     """How often people changed it: by the journal, or by the vendor's log if that knows of more."""
-    calls = sum(
-        one.by_person and one.write and one.applied and (one.vendor, one.record) == key for one in view.calls(key[0])
-    )
-    return max(calls, len(view.edits.get(key, [])))
+    return max(view.peoples_calls[key], len(view.edits.get(key, [])))
 
 
 def _first_match(view: View, ends: Iterable[Key]) -> int:
