@@ -123,6 +123,8 @@ class Expect:
     """Ids of records that must have failed, with a reason."""
     ignored: frozenset[str] = frozenset()
     """Ids of records that are not looked for or compared."""
+    foreign: frozenset[int] = frozenset()
+    """Ids of deliveries that were for nobody, beside those that the vendor itself says were for another org."""
     unseen_trouble: bool = False
     """Calls failed on their way to a vendor, so that no log there tells of them: any event may have had to wait."""
     deletions_pending: bool = False

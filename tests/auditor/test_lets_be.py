@@ -111,6 +111,9 @@ def test_deliveries_of_others_need_none(world: World) -> None:
     assert silent(world)
     world.deliveries.append(delivery(8, record="901"))
     assert world.audit().promises == ["P1"]
+    world.may(foreign=frozenset({8}))
+    assert silent(world)
+    world.may(foreign=frozenset())
     world.may(ignored=frozenset({"901"}))
     assert silent(world)
 

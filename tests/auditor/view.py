@@ -161,7 +161,11 @@ class View:
     @cached_property
     def mapped_deliveries(self) -> list[Delivery]:
         """Of modules that are mapped, and not of another org."""
-        return [one for one in self.evidence.deliveries if pair_of(one.vendor, one.module) and not one.foreign]
+        return [
+            one
+            for one in self.evidence.deliveries
+            if pair_of(one.vendor, one.module) and not one.foreign and one.id not in self.expect.foreign
+        ]
 
     # People
 
