@@ -129,8 +129,15 @@ def test_what_redis_forgot_was_found_by_a_sync_since(world: World) -> None:
     assert silent(world)
 
 
-def test_an_import_may_be_under_way_elsewhere_while_not_quiet(world: World) -> None:
+def test_what_fetch_bound_is_no_outcome_of_a_delivery(world: World) -> None:
+    world.outcomes[0] = replace(world.outcomes[0], origin="fetch", received_ms=None)
+    assert world.audit().promises == ["P1"]
+
+
+def test_in_the_middle_of_work_much_is_open(world: World) -> None:
     world.may(quiet=False)
+    world.records = [world.records[0], customer(), customer("47", name="New")]
+    world.calls.append(call(9, method="POST", write=True, record="47"))
     world.streams = Streams((Stream("bw:lane:1:live:0", 1, 1, (Entry("1-1", LEFT_ID, 1),)),), marker="m")
     world.runs.append(Run(3, 1, "sync", "draining", 5))
     world.tables["open_batches"] = (OpenBatch("b", 8, "1:live:0", NOW + 1),)
@@ -379,6 +386,7 @@ def test_lists_are_no_noise(world: World) -> None:
 def test_what_a_stop_leaves(world: World) -> None:
     """Events wait, a create is in doubt, a result is on its way, a killed batch has lapsed; and both sides differ."""
     world.may(stopped=True)
+    world.outcomes.pop(0)
     world.records[1] = customer()
     world.streams = Streams((Stream("bw:lane:1:live:0", 3, 3),), Stream("bw:results", 1, 1), "m")
     world.tables["intents"] = (
@@ -415,12 +423,16 @@ def test_what_could_not_be_looked_at_is_said(world: World) -> None:
     world.tables["lease_expiry"] = False
     world.tables["redis_marker"] = None
     world.dropped = 3
+    world.calls.clear()
+    world.deliveries.clear()
     world.calls.append(call(9, "zoho_accounts", method="POST", path="/oauth/v2/token", record=None))
     assert [one.split(":")[0] for one in world.audit().unchecked] == [
+        "P1",
         "P3, P4, P6",
         "P2",
         "P5",
         "P4",
+        "P4, P6",
         "P6",
         "P7",
         "P11",
