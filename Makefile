@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check fmt venv clean
+.PHONY: help demo up test chaos soak check fmt venv clean
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -25,6 +25,12 @@ up: $(STAMP) ## Run the whole stack here until Ctrl-C; data in .bothways (ARGS=.
 
 test: $(STAMP) ## Run all tests (ARGS="-k name")
 	@$(PY) -m pytest $(ARGS)
+
+chaos: $(STAMP) ## Play the fault matrix, 25 minutes at most; writes chaos.json (ARGS="--only redis_kill")
+	@$(PY) -m tests.chaos $(ARGS)
+
+soak: $(STAMP) ## All faults at random for half an hour (ARGS="--minutes 5")
+	@$(PY) -m tests.chaos.soak $(ARGS)
 
 check: $(STAMP) ## Lint, format, types, import arrows, and migrations in step with the models
 	$(PY) -m ruff check .

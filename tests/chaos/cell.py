@@ -132,6 +132,11 @@ class Scene:
         self.struck(point)
         fault()
 
+    def frozen(self, strike: Strike) -> None:
+        """Tells the auditor of a process that stood still from its strike until now."""
+        spans = self.expect.get("frozen_ms", ())
+        self.expect["frozen_ms"] = (*spans, (strike.at * 1000, time.time() * 1000))
+
     def writes(self) -> int:
         """Records that the product has changed at the vendors since the mark."""
         return sum(

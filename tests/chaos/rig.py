@@ -23,6 +23,7 @@ from typing import Any, Self
 import httpx
 import psycopg
 import redis
+from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -31,6 +32,7 @@ from deploy.local.process import Child, LocalStackError, log_tail, send_signal, 
 from deploy.local.stack import DEFAULT_WORKERS, Stack, StackOptions, Worker, json_line
 from deploy.local.supervisor import ROOT, Process
 from deploy.local.valkey import ValkeyServer
+from shared.settings import Settings
 from tests.chaos import strike
 from tests.chaos.proxy import Proxy
 from tests.chaos.strike import Strikes
@@ -311,6 +313,16 @@ class Rig:
                 raise RigError(f"never came true: {what}")
             time.sleep(0.03)
 
+    def settings(self) -> Settings:
+        """For the parts of the product that a cell uses itself, past the proxies to our servers."""
+        return Settings(
+            database_url=SecretStr(self.database_url),
+            redis_url=SecretStr(self.redis_url),
+            key_file=Path(self.stack.env["BOTHWAYS_KEY_FILE"]),
+            sandbox_url=self.stack.env["BOTHWAYS_SANDBOX_URL"],
+            time_scale=self.shape.scale,
+        )
+
     # Processes
 
     def process(self, name: str) -> Process:
@@ -376,8 +388,12 @@ class Rig:
             self.control("POST", vendor, "deliveries/flush")
 
     def keep_evidence(self, target: Path) -> None:
-        """Logs and what the processes said, for a person to read."""
+        """Logs and what the processes said, also of what they are doing now, for a person to read."""
         target.mkdir(parents=True, exist_ok=True)
+        for process in self.stack.processes.values():
+            if process.running and process.name != "beat":
+                process.kill(signal.SIGUSR2)
+        time.sleep(0.3)
         for log in [*(self.folder / "logs").glob("*.log"), *self.folder.glob("*.log")]:
             with suppress(OSError):
                 shutil.copy(log, target / log.name)

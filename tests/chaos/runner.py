@@ -96,18 +96,19 @@ def _lane(plans: deque[Plan], results: Results, evidence: Path, stop: threading.
 
 def _play_all(plan: Plan, results: Results, evidence: Path, stop: threading.Event) -> None:
     """After a red cell the rig is thrown away: what it left behind must not colour the next."""
+    failures = 0
     while plan.cells and not stop.is_set():
+        left = len(plan.cells)
         try:
             with Rig.start(plan.shape) as rig:
                 _play_on(rig, plan, results, evidence, stop)
         except Exception:  # noqa: BLE001  (a rig that does not start, or stop, is a red cell of its own)
-            cell = plan.cells.popleft() if plan.cells else None
-            if cell is None:
-                results.say(traceback.format_exc(limit=-4))
-                return
-            line = Line(cell.fault, cell.step, cell.seed, cell.shape.scale)
-            line.findings.append("the rig failed: " + traceback.format_exc(limit=-4))
-            results.add(line, cell)
+            failures = failures + 1 if len(plan.cells) == left else 0
+            why = "the rig failed: " + traceback.format_exc(limit=-4)
+            # One may have met bad luck; three in a row say that nothing of this shape starts.
+            for _ in range(len(plan.cells) if failures == 3 else min(1, len(plan.cells))):
+                cell = plan.cells.popleft()
+                results.add(Line(cell.fault, cell.step, cell.seed, cell.shape.scale, findings=[why]), cell)
 
 
 def _play_on(rig: Rig, plan: Plan, results: Results, evidence: Path, stop: threading.Event) -> None:

@@ -7,6 +7,7 @@ Each strike leaves a line in `<point>.struck` before it acts, so that a cell kno
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import json
 import os
@@ -116,7 +117,7 @@ class Strikes:
             return armed if struck else None
 
     def _note(self, point: str, action: str) -> None:
-        strike = Strike(point, action, os.getpid(), time.time(), threading.current_thread().name, _named())
+        strike = Strike(point, action, os.getpid(), time.time(), threading.current_thread().name, process_name())
         with (self.folder / f"{point}.struck").open("a") as file:
             file.write(json.dumps(asdict(strike)) + "\n")
 
@@ -136,7 +137,7 @@ def _command() -> list[str]:
     return [sys.executable, *sys.argv]
 
 
-def _named() -> str:
+def process_name() -> str:
     """The worker's name of its command line, else the program's folder."""
     for name, value in zip(sys.argv, sys.argv[1:], strict=False):
         if name == "-n":
@@ -159,7 +160,8 @@ def perform(armed: Armed, point: str) -> None:
 
 
 def install() -> None:
-    """The hook: called as each product process starts."""
+    """The hook: called as each product process starts. SIGUSR2 makes it say what its threads are doing."""
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
     strikes = Strikes(Path(os.environ[FOLDER]))
 
     def strike(point: str) -> None:

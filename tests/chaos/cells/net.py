@@ -59,9 +59,9 @@ def dropped(between: str, of: bytes, most: int) -> Body:
         proxy = scene.rig.proxies[between]
         scene.load(per_s=20)
         for _ in range(4):
-            struck = proxy.struck
+            proxy.heal()
             proxy.drop_reply(scene.chance.randint(1, most), lambda answer: of in answer)
-            scene.rig.wait(lambda: proxy.struck > struck, f"an answer of {between} is dropped", 20)
+            scene.rig.wait(lambda: proxy.struck, f"an answer of {between} is dropped", 20)
         proxy.heal()
         scene.over()
 

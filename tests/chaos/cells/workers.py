@@ -158,6 +158,7 @@ def frozen_at(step: str, point: str, process: str, most: int) -> Body:
         (strike,) = scene.struck(point)
         scene.over()  # another worker lives: the fault does not last for the run
         scene.sleep(FREEZE_S)
+        scene.frozen(strike)
         scene.rig.thaw(strike.pid)
 
     return body
@@ -170,7 +171,9 @@ def everything_frozen(scene: Scene) -> None:
     scene.await_writes(scene.chance.randint(3, 20))
     for name in scene.rig.workers:
         scene.rig.freeze(name)
+    frozen_ms = time.time() * 1000
     scene.sleep(FREEZE_S)
+    scene.expect["frozen_ms"] = ((frozen_ms, time.time() * 1000),)
     scene.rig.thaw()
     scene.over()
 
