@@ -1,4 +1,4 @@
-"""`python -m tests.bench_vendor.measure [--minutes 4]`: a backfill by the whole stack at the bench vendor's true limits.
+"""`python -m tests.bench_vendor.measure [--minutes 4]`: a backfill by the whole stack at the vendor's true limits.
 
 Real processes (API, workers, beat, Postgres, Valkey) fill an org that allows 60 calls a minute. Measured, and asserted:
 what part of the allowed calls was used in the vendor's windows after the first two, refusals in that time, and how long

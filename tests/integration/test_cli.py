@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 from sqlalchemy import text
 
 from api.cli import callback
@@ -166,13 +167,16 @@ class World:
             run=run, outcome=outcome, reason=reason, w=self.workspace, n=records, c=conflicts,
         )  # fmt: skip
 
-    def outcome(self, run: int, record: str, outcome: str = "failed", reason: str = "NO_KEY", detail: str = "") -> None:
+    def outcome(
+        self, run: int, record: str, outcome: str = "failed", reason: str = "NO_KEY", detail: str = "", event: str = "e"
+    ) -> None:
         self.sql(
             "INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction, "
             "record_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence) VALUES (:w, :i, :run, "
-            "'e', 1, 'poll', 'companies', 'zoho_fsm>zoho_books', :record, :outcome, :reason, :detail, '[]', '[]', "
+            ":event, 1, 'poll', 'companies', 'zoho_fsm>zoho_books', :record, :outcome, :reason, :detail, '[]', '[]', "
             "'[]', 1, 1)",
             w=self.workspace, i=self.integration, run=run, record=record, outcome=outcome, reason=reason, detail=detail,
+            event=event,
         )  # fmt: skip
 
 
@@ -432,6 +436,56 @@ def test_a_sync_is_followed_to_its_end(world: World, bothways: Bothways, end: st
     with worker(world, end):
         view = bothways("sync", 1, "--json")
     assert (view.code, view.json["state"], view.json["id"]) == (code, end, 2)
+
+
+@pytest.mark.rule("TR-6")
+def test_one_record_is_synced_and_its_outcome_told(world: World, bothways: Bothways) -> None:
+    words = ("sync-record", world.integration, "companies", "left", "r1")
+    assert bothways(*words).err.startswith("FETCH_FIRST:")
+    world.fetched()
+    assert bothways("sync-record", world.integration, "nothing", "left", "r1").err.startswith("UNKNOWN_PAIR:")
+    kept = bothways(*words, "--wait-s", 0, "--json")
+    assert (kept.code, kept.json["outcome"]) == (0, None)
+    waiting = bothways(*words, "--wait-s", 0.2)
+    assert (waiting.code, waiting.out) == (1, "It is kept, and synced as soon as its orgs are free.\n")
+    run = world.run(state="draining")
+    ending = threading.Thread(target=_end_the_newest_event, args=(world, run))
+    ending.start()
+    told = bothways(*words)
+    ending.join(10)
+    assert (told.code, told.out) == (2, f"Failed (sync {run}).\n")
+    assert "The match key is empty" in told.err
+
+
+def _end_the_newest_event(world: World, run: int) -> None:
+    """As the result task would, once a third event lies on the lane."""
+    with redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as client:
+        lane = f"bw:lane:{world.integration}:live:{Settings().shards}"
+        while len(entries := client.xrange(lane)) < 3:
+            time.sleep(0.02)
+    event = json.loads(entries[-1][1]["e"])["id"]
+    world.outcome(run, "r1", event=event)
+    world.sql(
+        "INSERT INTO event_done (event_id, outcome_event, workspace_id) VALUES (:e, :e, :w)", e=event, w=world.workspace
+    )
+
+
+@pytest.mark.rule("OP-4")
+def test_the_limits_of_an_org_are_told_and_set(database: Database, bothways: Bothways) -> None:
+    assert sign_in("zoho_fsm", "--org-name", "Zylker", browser=person).code == 0
+
+    def held(*words: object) -> dict[str, int]:
+        return {one["name"]: one["calls"] for one in bothways("limits", 1, *words, "--json").json}
+
+    assert held() == {"per_minute": 5_000, "concurrent": 5}
+    assert held("--per-day", 25_000, "--concurrent", 15) == {
+        "per_minute": 5_000, "concurrent": 15, "per_day": 25_000,
+    }  # fmt: skip
+    assert "at the same time" in bothways("limits", 1).out
+    assert held("--off") == {}
+    assert bothways("limits", 1).out == "No limit is held.\n"
+    assert held("--published") == {"per_minute": 5_000, "concurrent": 5}
+    assert bothways("limits", 1, "--off", "--per-day", 1).err.startswith("BAD_OPTIONS:")
 
 
 def test_bars_on_a_terminal(world: World) -> None:

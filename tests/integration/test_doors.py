@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from api.app import create_app
 from deploy.local.valkey import ValkeyServer
 from deploy.sandbox.__main__ import listening_socket
+from shared.engine.classes import person_lane
 from shared.settings import Settings
 from shared.sync.events import Hint, Origin, decode
 from tests.integration.crew import await_that
@@ -326,6 +327,51 @@ def test_a_sync_can_be_followed_and_its_failures_downloaded(door: Door) -> None:
     assert len(download.text.splitlines()) == 3
 
 
+def one_record(door: Door, record_id: str, side: str = "left", pair: str = "companies") -> str:
+    return f"/api/v1/integrations/{door.world.integration}/records/{pair}/{side}/{record_id}/sync"
+
+
+@pytest.mark.rule("TR-6", "OP-5")
+def test_a_person_s_record_goes_on_the_lane_of_people_and_its_outcome_is_told(door: Door) -> None:
+    world = door.world
+    record = world.company("Acme")
+    before = door.http.post(one_record(door, record))
+    assert (before.status_code, before.json()["code"]) == (409, "FETCH_FIRST")
+    world.office.crew.deaf = False
+    world.fetch()
+    world.office.crew.deaf = True
+    kept = door.http.post(one_record(door, record))
+    assert kept.status_code == 202
+    (event,) = door.entries()
+    assert (event.event_id, event.record_id) == (kept.json()["event_id"], record)
+    assert (event.origin, event.hint) == (Origin.MANUAL, Hint.UPSERT)
+    assert world.office.bus.length([person_lane(world.integration, world.office.settings.shards)]) == 1
+    told = f"{one_record(door, record)}/{event.event_id}"
+    assert door.http.get(told).json()["outcome"] is None
+    world.office.crew.deaf = False
+    world.office.crew.until(lambda: door.http.get(told).json()["outcome"], "it ends")
+    ended = door.http.get(told).json()
+    assert (ended["outcome"], ended["twin_id"]) == ("created", world.twin(record))
+    assert door.http.get(f"/api/v1/runs/{ended['sync_id']}").status_code == 200
+    other = f"/api/v1/integrations/99/records/companies/left/{record}/sync/{event.event_id}"
+    assert door.http.get(other).json()["outcome"] is None, "nobody's but its integration's"
+
+
+@pytest.mark.rule("TR-6")
+def test_a_record_that_cannot_be_asked_for_is_refused_in_a_sentence(door: Door) -> None:
+    for path, status in (
+        ("/api/v1/integrations/99/records/companies/left/1/sync", 404),
+        (one_record(door, "1", pair="nothing"), 404),
+        (one_record(door, "1", side="middle"), 422),
+        (one_record(door, "x" * 201), 422),
+        (one_record(door, "a%00b"), 422),
+    ):
+        answer = door.http.post(path)
+        assert answer.status_code == status, path
+    assert "it has companies, items" in door.http.post(one_record(door, "1", pair="nothing")).json()["message"]
+    assert door.entries() == []
+
+
 @pytest.mark.rule("PE-3")
 def test_bad_questions_are_refused_in_words_and_without_a_traceback(door: Door) -> None:
     for method, path, body in (
@@ -364,6 +410,7 @@ def test_the_api_describes_itself(door: Door) -> None:
         "/api/v1/integrations",
         "/api/v1/integrations/{integration_id}/sync",
         "/api/v1/integrations/{integration_id}/fetch",
+        "/api/v1/integrations/{integration_id}/records/{pair}/{side}/{record_id}/sync",
         "/api/v1/runs",
         "/api/v1/runs/{sync_id}/outcomes",
         "/api/v1/runs/{sync_id}/failures.csv",
