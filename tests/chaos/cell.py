@@ -116,13 +116,17 @@ class Scene:
             self.people.start(per_s)
         return self.sync_id
 
-    def struck(self, point: str, times: int = 1, within_s: float = 20.0) -> list[Strike]:
+    def struck(self, point: str, times: int = 1, within_s: float = 30.0) -> list[Strike]:
         """Waits until the point was struck. Raises DidNotStrikeError."""
+        self.await_strike(lambda: len(self.rig.strikes.came(point)) >= times, f"{point} is struck", within_s)
+        return self.rig.strikes.came(point)
+
+    def await_strike(self, condition: Callable[[], object], what: str, within_s: float = 30.0) -> None:
+        """Waits until the fault has met the product. Raises DidNotStrikeError."""
         try:
-            self.rig.wait(lambda: len(self.rig.strikes.came(point)) >= times, f"{point} is struck", within_s)
+            self.rig.wait(condition, what, within_s)
         except RigError as error:
             raise DidNotStrikeError(str(error)) from None
-        return self.rig.strikes.came(point)
 
     def held(self, point: str, fault: Callable[[], object], *, ms: int = 400, n: int = 1, process: str = "") -> None:
         """Makes whoever passes the point wait there, and does `fault` meanwhile."""

@@ -22,7 +22,7 @@ def troubled(between: str, trouble: Callable[[Proxy, Scene], object], lasts_s: f
         scene.await_writes(scene.chance.randint(2, 20))
         trouble(proxy, scene)
         time.sleep(lasts_s)
-        scene.rig.wait(lambda: proxy.struck, f"something goes through the proxy of {between}", 20)
+        scene.await_strike(lambda: proxy.struck, f"something goes through the proxy of {between}")
         proxy.heal()
         scene.over()
 
@@ -61,7 +61,7 @@ def dropped(between: str, of: bytes, most: int) -> Body:
         for _ in range(4):
             proxy.heal()
             proxy.drop_reply(scene.chance.randint(1, most), lambda answer: of in answer)
-            scene.rig.wait(lambda: proxy.struck, f"an answer of {between} is dropped", 20)
+            scene.await_strike(lambda: proxy.struck, f"an answer of {between} is dropped")
         proxy.heal()
         scene.over()
 
