@@ -116,6 +116,7 @@ class SimBus:
             return self.relock_lane(lane, token, ttl_s)
 
     def relock_lane(self, lane: Lane, token: str, ttl_s: float) -> bool:
+        self.beat()
         key = f"{lane.key}:drainer"
         owner = self._store.get(key)
         if owner is None or owner == token or not self._store.alive(owner):
@@ -226,6 +227,7 @@ class SimBus:
         if not roots:
             return []
         with self._store.call("lock roots"):
+            self.beat()
             if self._mutant is Mutant.NO_ROOT_LOCK:
                 return [True] * len(roots)
             return [self._lock_root("root:" + root, token) for root in roots]
@@ -239,11 +241,12 @@ class SimBus:
             self._store.set(key, token, self._root_ttl_ms)
         return free
 
-    def unlock_roots(self, roots: Sequence[str], token: str) -> None:
+    def unlock_roots(self, roots: Sequence[str], token: str, *, settled: bool = False) -> None:
         if roots:
             with self._store.call("unlock roots"):
+                owners = (token, f"results:{token}") if settled else (token,)
                 for root in roots:
-                    if self._store.get("root:" + root) in (token, f"results:{token}"):
+                    if self._store.get("root:" + root) in owners:
                         del self._store.keys["root:" + root]
 
     # Results

@@ -18,26 +18,17 @@ class Mutant(StrEnum):
 
 
 class Flaw(StrEnum):
-    """What the product is known to do wrong: histories keep out of the way of those in `OPEN`, and of no other."""
+    """What the product is known to do wrong. Histories keep out of the way of it, unless they dare."""
 
-    RENAMED_IN_THE_MAKING = "renamed_in_the_making"
-    """A record that is renamed while its twin is made may get two."""
-    SAME_NAME = "same_name"
-    """Of two records with one name one may take the twin that was made for the other."""
-    NO_BASE = "no_base"
-    """A twin that is found again after a doubt is merged without a base: our own value may win over an edit."""
-    UPDATE_IN_DOUBT = "update_in_doubt"
-    """An update whose outcome was not committed may be taken for somebody's edit."""
-    SAME_SECOND = "same_second"
-    """An edit in the second of the version that we read last may not be seen in a list."""
-    FIRST_SECOND = "first_second"
-    """What was read in the second in which its first match is written counts as our own write."""
-    DEAD_UNTIL_BEAT = "dead_until_beat"
-    """Once Redis lost its data all workers count as dead until they beat again, and their locks are broken."""
+    RENAMED_IN_DOUBT = "renamed_in_doubt"
+    """A record, or its twin, that is renamed before the two are bound may be given another one."""
+    TAKEN_AFTER_END = "taken_after_end"
+    """Who slept while a run ended takes the lease for it again, and keeps it."""
+    FROZEN_WRITER = "frozen_writer"
+    """Who slept longer than its locks stand, but not than the lease, may write over a newer write."""
 
 
 OPEN = frozenset(Flaw)
-"""Take out what is mended: its histories are played from then on."""
 
 
 class Faults:

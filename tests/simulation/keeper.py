@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from shared.bus import Lane
-from shared.errors import LeaseLost
+from shared.errors import BothwaysError, LeaseLost
 from shared.lease import Lease
 from shared.settings import Settings
 from tests.simulation.bus import SimBus
@@ -27,6 +27,7 @@ class SimKeeper:
         self._batches: set[str] = set()
         self._leased: dict[int, Lease] = {}
         self._claims: dict[int, str] = {}
+        self._abandoned: list[tuple[str, str, tuple[str, ...]]] = []
 
     def take_lane(self, lane: Lane, token: str) -> bool:
         if not self._bus.lock_lane(lane, token, self.lane_ttl_s):
@@ -60,12 +61,27 @@ class SimKeeper:
     def keep(self, lease: Lease) -> None:
         self._leased[lease.fence] = lease
 
+    def abandon(self, batch_id: str, token: str, roots: Sequence[str]) -> None:
+        self._abandoned.append((batch_id, token, tuple(roots)))
+        with suppress(BothwaysError):
+            self._give_back()
+
+    def _give_back(self) -> None:
+        while self._abandoned:
+            batch_id, token, roots = self._abandoned[0]
+            self._bus.unlock_roots(roots, token)
+            with self._tables.transaction("give back"):
+                self._tables.open_batches.pop(batch_id, None)
+            del self._abandoned[0]
+
     def beat(self, *, redis_away: bool = False) -> None:
         """Every `worker_heartbeat_s`."""
         if not redis_away:
             self._bus.beat()
             for token, lane in self._lanes.items():
                 self._bus.relock_lane(lane, token, self.lane_ttl_s)
+        with suppress(BothwaysError):
+            self._give_back()
         now = self._tables.sched.now
         for run_id, owner in self._claims.items():
             run = self._tables.runs[run_id]

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.bus import Lane
 from shared.engine.context import Context, Ports
-from shared.engine.known import LIST_TRUST_S, BindingRow, IntentRow, Planned, StagedRow, binding_row
+from shared.engine.known import LIST_TRUST_S, BindingRow, IntentRow, Planned, Push, StagedRow, binding_row
 from shared.engine.opening import OpenBatch
 from shared.engine.outcome import BindingSave, Result, ResultBatch
 from shared.errors import LeaseLost, Unavailable
@@ -19,6 +19,7 @@ from shared.lease import WANTED_STALE_S, Held, Holder, Lease, Leases, ending, gi
 from shared.settings import Settings
 from shared.sync.events import ChangeEvent, Folded, Hint, Origin, encode
 from shared.sync.model import Base, Record, RecordId, Side
+from shared.sync.values import encode_base
 from tests.simulation.faults import Faults, Mutant
 from tests.simulation.sched import EPOCH, EPOCH_S, Sched
 
@@ -58,6 +59,7 @@ class Due:
     event: dict[str, str]
     run_id: int | None
     attempts: int
+    parked_at: datetime
     sent_ms: int | None = None
 
 
@@ -131,10 +133,6 @@ class Tables:
         self.next_run_ms: int | None = None
         self.marker: str | None = None
         self.made = 0
-        self.on_save: Callable[[BindingSave, set[Side]], None] = lambda save, wrote: None
-        """Told of each binding that is saved, and of the sides that its batch wrote."""
-        self.adopted: dict[RecordId, int] = {}
-        """Left records that were bound, without a base, to what a create of ours had made; when."""
 
     @contextmanager
     def transaction(self, what: str = "save") -> Iterator[Tables]:
@@ -173,20 +171,18 @@ class Tables:
     def binding(self, side: Side, record_id: RecordId) -> dict[str, Any] | None:
         return self.bindings[side].get(record_id)
 
-    def insert_binding(self, row: dict[str, Any], *, planned: bool = False) -> bool:
-        """`planned`: by the create itself, whose base it has."""
+    def insert_binding(self, row: dict[str, Any]) -> bool:
         if row["left_id"] in self.bindings[Side.LEFT] or row["right_id"] in self.bindings[Side.RIGHT]:
             return False
-        ends = ((Side.LEFT, row["left_id"]), (Side.RIGHT, row["right_id"]))
-        if not planned and any(end in self.intents for end in ends):
-            self.adopted[row["left_id"]] = self.sched.now
         self.bindings[Side.LEFT][row["left_id"]] = row
         self.bindings[Side.RIGHT][row["right_id"]] = row
         return True
 
 
 def raw_binding(left: str, right: str, fence: int, updated_at: datetime) -> dict[str, Any]:
-    none = dict.fromkeys(f"{side}_{name}" for side in ("left", "right") for name in ("written", "hash", "modified"))
+    none = dict.fromkeys(
+        f"{side}_{name}" for side in ("left", "right") for name in ("written", "hash", "modified", "seen_at")
+    )
     return {
         **none,
         "left_id": RecordId(left),
@@ -194,6 +190,7 @@ def raw_binding(left: str, right: str, fence: int, updated_at: datetime) -> dict
         "base": {},
         "state": "live",
         "unread": [],
+        "pending": None,
         "version": 1,
         "fence": fence,
         "updated_at": updated_at,
@@ -315,6 +312,24 @@ class SimKnown:
                 if row is not None
             }
 
+    def intents_named(self, pair: str, keys: Sequence[str]) -> dict[str, list[tuple[Side, RecordId]]]:
+        with self._db.transaction("intents by name") as tables:
+            found: dict[str, list[tuple[Side, RecordId]]] = {}
+            for key, row in tables.intents.items():
+                if row.folded_key and row.folded_key in keys:
+                    found.setdefault(row.folded_key, []).append(key)
+            return found
+
+    def note_pushes(
+        self, leases: SimLeases, lease: Lease, run_id: int, pair: str, pushes: Sequence[Push]
+    ) -> dict[RecordId, BindingRow]:
+        if not pushes:
+            return {}
+        with self._db.transaction("note pushes") as tables:
+            leases.check(tables, lease)
+            rows = [(push.left_id, _note_push(tables, lease.fence, push)) for push in pushes]
+            return {left_id: binding_row(row) for left_id, row in rows if row is not None}
+
     def making_since_ms(self, pair: str, side: Side) -> float | None:
         with self._db.transaction("making?") as tables:
             now = tables.sched.now
@@ -363,6 +378,19 @@ class SimKnown:
             return found
 
 
+def _note_push(tables: Tables, fence: int, push: Push) -> dict[str, Any] | None:
+    pending = {side.value: encode_base(sent) for side, sent in push.pending.items()}
+    if push.version == 0:
+        row = raw_binding(push.left_id, push.right_id, fence, tables.sched.when(-(10**9))) | {"pending": pending}
+        return row if tables.insert_binding(row) else None
+    found = tables.binding(Side.LEFT, push.left_id)
+    same = found is not None and (found["right_id"], found["version"]) == (push.right_id, push.version)
+    if found is None or not same or found["fence"] > fence:
+        return None
+    found["pending"] = pending
+    return found
+
+
 def _staged_row(sched: Sched, row: Staged) -> StagedRow:
     fresh = row.read_ms + LIST_TRUST_S * 1000 > sched.now
     return StagedRow(row.record, sched.when(row.read_ms), row.verdict, row.twin_id, fresh)
@@ -385,7 +413,7 @@ def open_batch(ports: Ports, context: Context, lane: Lane, drainer: str) -> Open
         batch_id = f"b{tables.number():07d}"
         until = tables.sched.now + int(tables.settings.lease_ttl_s * 1000)
         tables.open_batches[batch_id] = (lease.fence, until)
-        return OpenBatch(batch_id, f"{drainer}-{batch_id}", lease, run_id or 0)
+        return OpenBatch(batch_id, f"{drainer}-{batch_id}", lease, run_id or 0, tables.sched.when())
 
 
 def close_batch(ports: Ports, batch_id: str) -> None:
@@ -407,17 +435,14 @@ def save(tables: Tables, batch: ResultBatch) -> set[int]:
         key = (Side(result.side), RecordId(result.record_id))
         mine = tuple(event for event in result.event_ids if event in fresh)
         counted = result.outcome is not None and not mine
-        saved = result.binding is not None and _save_binding(tables, batch, result, result.binding)
-        if result.binding is not None and saved:
-            tables.on_save(result.binding, {Side(change["side"]) for change in result.changes})
-        if result.binding is not None and not saved:
+        if result.binding is not None and not _save_binding(tables, batch, result.binding):
             if not counted:
                 tables.done -= set(result.event_ids)
                 event = encode(_event(batch, result))
                 _save_due(tables, key, result, "retry", 0.0, result.attempt, event)
             continue
         _save_intent(tables, key, result.intent)
-        settled.update(_save_wait(tables, key, result))
+        settled.update(_save_wait(tables, key, batch, result))
         if result.outcome is not None and not counted:
             _save_outcome(tables, batch, result, key, mine)
     if batch.last:
@@ -433,7 +458,7 @@ def _watch_fence(tables: Tables, holder: str, fence: int) -> None:
         tables._breach("P4", f"a commit under fence {fence} of {holder}, {row.fence} is {row.holder}'s")
 
 
-def _save_binding(tables: Tables, batch: ResultBatch, result: Result, save: BindingSave) -> bool:
+def _save_binding(tables: Tables, batch: ResultBatch, save: BindingSave) -> bool:
     values = {
         "base": save.base,
         "state": save.state,
@@ -444,12 +469,15 @@ def _save_binding(tables: Tables, batch: ResultBatch, result: Result, save: Bind
         "right_written": _time(save.right_written),
         "left_modified": _time(save.left_modified),
         "right_modified": _time(save.right_modified),
+        "left_seen_at": _time(save.left_seen_at),
+        "right_seen_at": _time(save.right_seen_at),
+        "pending": None,
         "fence": batch.fence,
         "updated_at": tables.sched.when(),
     }
     if save.expected == 0:
         row = raw_binding(save.left_id, save.right_id, batch.fence, tables.sched.when())
-        return tables.insert_binding(row | values, planned=result.outcome == "created")
+        return tables.insert_binding(row | values)
     found = tables.binding(Side.LEFT, RecordId(save.left_id))
     if found is None or found["right_id"] != save.right_id or found["version"] != save.expected:
         return False
@@ -492,15 +520,25 @@ def _save_intent(tables: Tables, key: Key, what: str) -> None:
             intent.first_look_ms = tables.sched.now if intent.first_look_ms is None else intent.first_look_ms
 
 
-def _save_wait(tables: Tables, key: Key, result: Result) -> set[int]:
+def _save_wait(tables: Tables, key: Key, batch: ResultBatch, result: Result) -> set[int]:
     ended = {result.run_id} if result.run_id else set()
-    if result.outcome is not None and (waiting := tables.due.pop(key, None)) is not None and waiting.run_id:
-        ended.add(waiting.run_id)
+    if result.outcome is not None and (waiting := _answered(tables, key, batch, result)) is not None:
+        del tables.due[key]
+        ended |= {waiting.run_id} if waiting.run_id else set()
     if (wait := result.wait) is not None:
         _save_due(tables, key, result, wait.why, wait.in_s, wait.attempts, wait.event)
     if result.outcome is None:
         return set()
     return {run_id for run_id in ended if _settle_staged(tables, run_id, key)}
+
+
+def _answered(tables: Tables, key: Key, batch: ResultBatch, result: Result) -> Due | None:
+    """One that was parked after this was read speaks of something newer."""
+    waiting = tables.due.get(key)
+    if waiting is None or waiting.event["id"] in result.event_ids:
+        return waiting
+    opened = _time(batch.opened_at) if result.fresh else None
+    return waiting if opened is not None and waiting.parked_at <= opened else None
 
 
 def _settle_staged(tables: Tables, run_id: int, key: Key) -> bool:
@@ -515,10 +553,10 @@ def _settle_staged(tables: Tables, run_id: int, key: Key) -> bool:
 def _save_due(
     tables: Tables, key: Key, result: Result, why: str, in_s: float | None, attempts: int, event: Mapping[str, str]
 ) -> None:
-    before = tables.due.get(key)
+    before, now = tables.due.get(key), tables.sched.when()
     run_id = result.run_id if result.run_id is not None else (before.run_id if before else None)
     due_ms = tables.sched.now + int((in_s or 0.0) * 1000)
-    tables.due[key] = Due(why, result.reason, due_ms, dict(event), None if why == "failed" else run_id, attempts)
+    tables.due[key] = Due(why, result.reason, due_ms, dict(event), None if why == "failed" else run_id, attempts, now)
 
 
 def _save_outcome(tables: Tables, batch: ResultBatch, result: Result, key: Key, fresh: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from shared.sync.match import Keyed, fold_key, match_sides
 from shared.sync.model import Record, RecordId, Side
 from shared.sync.states import RunKind, RunState, end_of, may_move
 from shared.sync.watermark import advanced, may_advance, window_start
-from tests.simulation.faults import Mutant
+from tests.simulation.faults import Flaw, Mutant
 from tests.simulation.keeper import SimKeeper
 from tests.simulation.postgres import Key, Listing, Run, Staged, Tables, _watch_fence, raw_binding
 from tests.simulation.vendors import PAIR
@@ -27,7 +27,9 @@ from tests.simulation.vendors import PAIR
 QUEUE_CHUNK = 500
 
 
-def advance(ports: Ports, keeper: SimKeeper, context: Context, run_id: int, mutant: Mutant | None) -> None:
+def advance(
+    ports: Ports, keeper: SimKeeper, context: Context, run_id: int, mutant: Mutant | None, avoid: frozenset[Flaw]
+) -> None:
     tables: Tables = ports.db  # type: ignore[assignment]
     owner = f"{ports.bus.worker}/r{tables.number()}"
     with tables.transaction(f"claim run {run_id}"):
@@ -38,7 +40,7 @@ def advance(ports: Ports, keeper: SimKeeper, context: Context, run_id: int, muta
     again, not_before_ms = False, 0
     try:
         with keeper.claim(run_id, owner):
-            again = _RunWork(ports, keeper, context, run, mutant).go()
+            again = _RunWork(ports, keeper, context, run, mutant).go(avoid)
     except RetryableError as error:
         not_before_ms = int((error.retry_after_s or 10.0) * 1000)
     except LeaseLost:
@@ -65,8 +67,10 @@ class _RunWork:
         self._tables: Tables = ports.db  # type: ignore[assignment]
         self._sched = self._tables.sched
 
-    def go(self) -> bool:
+    def go(self, avoid: frozenset[Flaw]) -> bool:
         with self._tables.transaction("take"):
+            if Flaw.TAKEN_AFTER_END in avoid and self._run.ended_ms is not None:
+                return False
             holder = run_holder(self._run.id, self._context.id, self._context.workspace_id)
             got = self._ports.leases.take(self._tables, self._context.org_ids, holder)  # type: ignore[arg-type]
         if isinstance(got, Held):
@@ -154,13 +158,15 @@ class _RunWork:
 
     def _unchanged(self, side: Side, row: Record) -> bool:
         raw = self._tables.binding(side, row.id)
-        if raw is None or not raw["base"] or raw["state"] != "live":
+        if raw is None or not raw["base"] or raw["pending"] or raw["state"] != "live":
             return False
         facts, binding = self._context.facts[PAIR.name, side], binding_row(raw)
         if listed_hash(PAIR, side, row, facts.list_fields) != binding.hash(side):
             return False
-        thin = facts.list_fields is not None
-        return not (thin and (row.modified_at is None or row.modified_at != binding.modified(side)))
+        if facts.list_fields is None:
+            return True
+        settled = row.modified_at is not None and binding.seen_at(side) is None
+        return settled and row.modified_at == binding.modified(side)
 
     # Matching
 
@@ -202,16 +208,24 @@ class _RunWork:
         for rows, ids in ((lefts, found.ambiguous_left), (rights, found.ambiguous_right)):
             for one in ids:
                 rows[one].verdict = "ambiguous"
+        making = self._making()
         for left, right in found.pairs:
+            if lefts[left].key in making:
+                continue
             raw = raw_binding(left, right, self._lease.fence, self._sched.when(-(10**9)))
             self._tables.insert_binding(raw)
+
+    def _making(self) -> set[str]:
+        """Keys of twins that are just being made, or may have been: their own results bind them."""
+        return {intent.folded_key for intent in self._tables.intents.values()}
 
     def _mark_rest(self, side: Side, whole: bool) -> None:
         facts = self._context.facts[PAIR.name, side.other]
         sure = facts.unique_key is not None or self._run.listings[side.other].rows < facts.page_size
         bound = {row.key for key, row in self._run.staged.items() if key[0] is side.other and row.verdict == "pair"}
+        making = self._making()
         for row in self._open(side).values():
-            taken = row.key != "" and row.key in bound
+            taken = (row.key != "" and row.key in bound) or row.key in making
             row.verdict = "look" if taken or not (whole and sure) else "create"
 
     def _ride(self, keep: Side, *, only_newer: bool) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from shared.connectors.base import (
+    CallClass,
     Capabilities,
     Draft,
     Edit,
@@ -115,10 +116,6 @@ class Seen:
     """By (side, id of the source record): what was made for it, and not deleted by a person since."""
     raced: set[tuple[Side, RecordId, str]] = field(default_factory=set)
     """Fields where a person wrote between our read and our write: what they wrote is gone, and nobody can tell."""
-    pending: dict[tuple[Side, RecordId], int] = field(default_factory=dict)
-    """Records with updates of ours that no commit has told of yet; how many."""
-    uncommitted: dict[tuple[Side, RecordId], int] = field(default_factory=dict)
-    """Records where a commit came that did not know of an update; when. (A known flaw: it may be taken for an edit.)"""
     stale: list[str] = field(default_factory=list)
     """Writes of ours over a newer write of ours."""
 
@@ -145,10 +142,6 @@ class Vendor:
 
     def _clock(self) -> int:
         return (self.sched.now + self.shape.offset(self.side)) // 1000 * 1000
-
-    def unnoticed(self, row: Row) -> bool:
-        """An edit now would leave the row of a thin list as it is."""
-        return self.side is Side.RIGHT and row.modified_ms == self._clock()
 
     def taken(self, name: Value, but: RecordId | None = None) -> bool:
         return self.side is Side.RIGHT and self.holds(name, but)
@@ -216,7 +209,6 @@ class Vendor:
             self._watch(row, edit.current, name, value)
         self.change(row, values, ours=True)
         self.seen.writes += 1
-        self.seen.pending[self.side, row.id] = self.seen.pending.get((self.side, row.id), 0) + 1
         self.sched.note(self.side, "put", row.id, {c.field: c.new for c in edit.changes})
         return Written(row.id, self._shown(row), self.when(row))
 
@@ -336,6 +328,9 @@ class Connector:
         answer: WriteResult = Unsure("5xx") if fault == "5xx" else apply()
         self._sched.sleep(CALL_MS, f"{side} reply")
         return Unsure("lost") if fault == "lost" else answer
+
+    def with_class(self, cls: CallClass) -> Connector:
+        return self
 
     def probe(self) -> Capabilities:
         return Capabilities()
