@@ -389,6 +389,7 @@ SICK = [
             ],
         ),
     ),
+    sick("P9", "a counter of a run that is not there", lambda w: spoil(w, counts=[RunCount(99, "", "", "", "", 0)])),
     sick("P9", "no counter counts", lambda w: spoil(w, counts=[])),
     sick("P9", "a run is still draining", lambda w: w.runs.append(Run(3, 1, "sync", "draining"))),
     sick("P9", "with 1 records pending", lambda w: spoil(w, runs=[replace(w.runs[0], pending=1), w.runs[1]])),

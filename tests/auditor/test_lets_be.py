@@ -395,7 +395,10 @@ def test_what_a_stop_leaves(world: World) -> None:
     )
     world.tables["open_batches"] = (OpenBatch("b", 8, "1:live:0", NOW - 1),)
     world.runs.append(Run(3, 1, "sync", "draining", 5))
+    world.may(poison=frozenset({"666"}))
     assert silent(world)
+    world.may(exit_s=None)
+    assert world.audit().unchecked == ["P10: how long the stop took, for nobody measured it"]
 
 
 def test_a_claim_of_a_crash_hurts_nobody_while_the_token_lives(world: World) -> None:
@@ -455,4 +458,97 @@ def test_a_written_value_may_come_again_in_a_later_outcome(world: World) -> None
             written_ms=T0 + 2_390,
         )
     )
+    assert silent(world)
+
+
+def test_a_twin_made_once_is_as_it_should_be(world: World) -> None:
+    world.records += [company("102", name="New", at=T0 + 2_000), customer("47", name="New", at=T0 + 2_013)]
+    world.bindings.append(binding("102", "47", fence=8, bound_ms=T0 + 2_100, updated_ms=T0 + 2_100))
+    world.bindings[-1] = replace(world.bindings[-1], base=base(name="New"))
+    world.calls.append(call(9, method="POST", write=True, record="47"))
+    world.outcomes.append(outcome(9, "102", outcome="created", twin_id="47"))
+    assert silent(world)
+
+
+def test_a_run_that_came_upon_nothing_new_passes_what_is_agreed(world: World) -> None:
+    world.runs.append(Run(3, 1, "sync", "completed", 0, 0, T0 + 2_900, T0 + 3_000, T0 + 3_500))
+    world.watermarks = [replace(one, read_from_ms=T0 + 3_000, run_id=3) for one in world.watermarks]
+    world.leases = [replace(one, released_ms=T0 + 2_950) if one.fence == 8 else one for one in world.leases]
+    world.leases += [Span(org, 9, "run:3", "run", T0 + 2_950, T0 + 3_500, NOW) for org in (1, 2)]
+    assert silent(world)
+
+
+def test_a_blank_that_nobody_filled_stays_blank(world: World) -> None:
+    site, town = "https://b", "York"
+    world.records = [company(website=site, billing_city=town), customer(website=site, billing_city=town)]
+    world.bindings = [binding(fence=8, updated_ms=T0 + 2_100, base=base(website=site, billing_city=town))]
+    assert [one.what for one in world.audit().findings] == ["billing.city changed, and nobody had edited it"]
+
+
+def test_a_write_of_another_field_is_no_arrival(world: World) -> None:
+    """The website was never written to the customer: so what is written there later may clash with it."""
+    world.outcomes[0] = replace(world.outcomes[0], changes=(change("right", "shipping_address.city", "https://b"),))
+    world.edits.append(edit({"website": "https://c"}, BOOKS, at=2_500))
+    assert silent(world)
+
+
+def test_a_doubt_of_a_record_that_may_fail(world: World) -> None:
+    world.tables["intents"] = (Intent(1, "companies", "left", "9", "in_doubt", 8, T0),)
+    assert world.audit().promises == ["P3"]
+    world.may(failed=frozenset({"9"}))
+    assert silent(world)
+
+
+def test_modules_and_types_that_nothing_maps(world: World) -> None:
+    world.bindings.append(replace(binding("501", "502"), pair="contacts", fence=8, updated_ms=T0 + 2_100))
+    world.records.append(replace(customer("50"), in_scope=False))
+    world.records.append(replace(company("105"), module="Contacts"))
+    assert silent(world)
+
+
+def test_causes_are_not_asked_for_where_nobody_kept_a_journal(world: World) -> None:
+    world.calls += [call(9, write=True), call(10, write=True)]
+    world.may(journal_complete=False)
+    assert silent(world)
+
+
+def test_a_first_match_is_a_cause(world: World) -> None:
+    world.calls.append(call(9, write=True))
+    assert world.audit().promises == ["P6"]
+    world.bindings = [replace(world.bindings[0], bound_ms=T0 + 2_100)]
+    assert silent(world)
+
+
+def test_a_stop_need_not_be_silent(world: World) -> None:
+    world.calls.append(call(9, at_ms=NOW - 50))
+    assert world.audit().promises == ["P6"]
+    world.may(stopped=True)
+    assert silent(world)
+
+
+def test_what_a_kill_leaves_behind_lapses(world: World) -> None:
+    """A batch of a killed worker, and the tries of an event that was begun three times."""
+    world.tables["open_batches"] = (OpenBatch("b", 8, "1:live:0", NOW - 1),)
+    world.streams = Streams((Stream("bw:lane:1:live:0", 0, tries={"1-1": 3}),), marker="m")
+    assert silent(world)
+
+
+def test_token_calls_that_name_no_grant_are_not_held_against_each_other(world: World) -> None:
+    token = {"method": "POST", "path": "/oauth/v2/token", "applied": True, "user": None, "record": None}
+    world.calls += [call(50 + n, "zoho_accounts", at_ms=MARK, ms=50.0, **token) for n in range(12)]
+    assert silent(world)
+    assert len(world.audit().unchecked) == 1
+
+
+def test_a_list_that_began_well_behind_the_watermark(world: World) -> None:
+    world.runs.append(Run(3, 1, "sync", "completed", 0, 0, T0 + 2_900, T0 + 3_000, T0 + 3_500))
+    world.leases = [replace(one, released_ms=T0 + 2_950) if one.fence == 8 else one for one in world.leases]
+    world.leases += [Span(org, 9, "run:3", "run", T0 + 2_950, T0 + 3_500, NOW) for org in (1, 2)]
+    world.listings.append(replace(world.listings[0], run_id=3, since_ms=T0 + 100 - 300_000, read_ms=T0 + 3_010))
+    assert silent(world)
+
+
+def test_tokens_of_two_windows_are_not_added_up(world: World) -> None:
+    token = {"method": "POST", "path": "/oauth/v2/token", "applied": True, "user": None, "record": "g"}
+    world.calls += [call(50 + n, "zoho_accounts", at_ms=MARK + n * 61_000, **token) for n in range(12)]
     assert silent(world)
