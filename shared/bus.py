@@ -61,8 +61,10 @@ redis.call('XADD', KEYS[2], '*', 'r', payload)
 if redis.call('SET', KEYS[2] .. ':woken', '1', 'NX', 'PX', 60000) then return 1 end
 return 0
 """
-# A root lock of a worker that no longer beats is broken at once; what it did is looked up by its intents.
+# A root lock of a worker that no longer beats is broken at once; what it did is looked up by its intents. Whoever locks
+# beats by it: after a Redis that lost its data everybody would else be taken for dead.
 _LOCK_ROOTS = """
+redis.call('SET', 'bw:worker:' .. string.match(ARGV[1], '^([^/]+)/'), '1', 'PX', ARGV[3])
 local got = {}
 for i = 1, #KEYS do
   local owner = redis.call('GET', KEYS[i])
@@ -83,12 +85,13 @@ return {reply[1], reply[2]}
 _UNLOCK_ROOTS = """
 for i = 1, #KEYS do
   local owner = redis.call('GET', KEYS[i])
-  if owner == ARGV[1] or owner == 'results:' .. ARGV[1] then redis.call('DEL', KEYS[i]) end
+  if owner == ARGV[1] or ARGV[2] == '1' and owner == 'results:' .. ARGV[1] then redis.call('DEL', KEYS[i]) end
 end
 return 1
 """
 # Finding one's own id counts as got: the reply of an earlier try may have been lost.
 _LOCK_LANE = """
+redis.call('SET', 'bw:worker:' .. string.match(ARGV[1], '^([^/]+)/'), '1', 'PX', ARGV[3])
 local owner = redis.call('GET', KEYS[1])
 local free = not owner or owner == ARGV[1]
 if owner and not free then
@@ -207,6 +210,7 @@ class Bus:
         self.worker = worker
         self._settings = settings
         self._root_ttl_ms = int(settings.scaled(settings.lease_ttl_s) * 1000)
+        self._gone_ms = int(settings.scaled(settings.worker_gone_s) * 1000)
         self._add = client.register_script(_ADD)
         self._ack = client.register_script(_ACK)
         self._claim = client.register_script(_CLAIM)
@@ -242,7 +246,7 @@ class Bus:
 
     def lock_lane(self, lane: Lane, token: str, ttl_s: float) -> bool:
         with redis_errors():
-            return bool(self._lock_lane(keys=[f"{lane.key}:drainer"], args=[token, int(ttl_s * 1000)]))
+            return bool(self._lock_lane(keys=[f"{lane.key}:drainer"], args=[token, int(ttl_s * 1000), self._gone_ms]))
 
     def unlock_lane(self, lane: Lane, token: str) -> bool:
         """True: somebody came meanwhile and found it locked, so it must be woken again."""
@@ -365,13 +369,16 @@ class Bus:
         if not roots:
             return []
         with redis_errors():
-            got = self._lock_roots(keys=[PREFIX + "root:" + r for r in roots], args=[token, self._root_ttl_ms])
+            got = self._lock_roots(
+                keys=[PREFIX + "root:" + r for r in roots], args=[token, self._root_ttl_ms, self._gone_ms]
+            )
         return [bool(one) for one in got]
 
-    def unlock_roots(self, roots: Sequence[str], token: str) -> None:
+    def unlock_roots(self, roots: Sequence[str], token: str, *, settled: bool = False) -> None:
+        """`settled`: also those that were handed over to the results."""
         if roots:
             with redis_errors():
-                self._unlock_roots(keys=[PREFIX + "root:" + r for r in roots], args=[token])
+                self._unlock_roots(keys=[PREFIX + "root:" + r for r in roots], args=[token, int(settled)])
 
     # Results
 
@@ -490,8 +497,7 @@ class Bus:
 
     def beat(self) -> None:
         with redis_errors():
-            gone_ms = int(self._settings.scaled(self._settings.worker_gone_s) * 1000)
-            self.redis.set(f"{PREFIX}worker:{self.worker}", "1", px=gone_ms)
+            self.redis.set(f"{PREFIX}worker:{self.worker}", "1", px=self._gone_ms)
 
     def alive(self, worker: str) -> bool:
         with redis_errors():

@@ -10,6 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from celery.bootsteps import StartStopStep
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from shared.bus import RESULTS, Bus, make_redis
@@ -28,6 +29,7 @@ from shared.settings import Settings, load_settings
 from shared.vault import load_vault
 from shared.wake import CeleryWake
 from workers.app import app
+from workers.single import Single
 
 THREADS = 24
 """Upper bound of worker threads that use the database at once; the pool has two more."""
@@ -37,7 +39,8 @@ THREADS = 24
 class Runtime:
     ports: Ports
     keeper: Keeper
-    results_lock: threading.Lock
+    results: Single
+    ticks: Single
 
 
 _runtime: Runtime | None = None
@@ -71,7 +74,7 @@ def open_runtime(settings: Settings) -> Runtime:
     ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector), epoch, watchdog)
     keeper = Keeper(bus, database, leases, settings, epoch, watchdog)
     keeper.start()
-    return Runtime(ports, keeper, threading.Lock())
+    return Runtime(ports, keeper, Single(), Single())
 
 
 @setup_logging.connect
@@ -87,11 +90,24 @@ def _opened(**_: Any) -> None:
         logging.getLogger(__name__).warning("starting without Redis: %s", error.code)
 
 
+class Stopping(StartStopStep):  # type: ignore[misc]  # celery has no types
+    """Before the pool waits for its threads, however it came to that: a consumer that ends by a mistake of Celery's
+    stops the worker too, and a process that consumes nothing must make way for the next."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def stop(self, parent: Any) -> None:
+        _stopping()
+
+
+app.steps["worker"].add(Stopping)
+
+
 @worker_shutting_down.connect
 def _stopping(**_: Any) -> None:
     """SIGTERM: batches end at their next call and go to other workers; who is not done in time is cut off (P10)."""
     here = _runtime  # no lock: this runs inside a signal handler
-    if here is None:
+    if here is None or here.keeper.stopping.is_set():
         return
     here.keeper.stopping.set()
     last = threading.Timer(here.ports.settings.stop_s, _cut_off)

@@ -14,6 +14,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -189,5 +190,6 @@ def sweep_public_folders(kind: str) -> None:
     """Remove the folders of `kind` whose `origin` file names a data folder that is gone."""
     for path in _public_base().glob(f"bothways-{kind}-*"):
         origin = path / "origin"
-        if path.lstat().st_uid == os.geteuid() and origin.is_file() and not Path(origin.read_text()).exists():
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another stack may be sweeping too
+            if path.lstat().st_uid == os.geteuid() and origin.is_file() and not Path(origin.read_text()).exists():
+                shutil.rmtree(path, ignore_errors=True)

@@ -17,8 +17,10 @@ from shared.sync.reasons import Code
 from shared.sync.values import encode_base, row_hash, same
 
 SETTLED_AFTER = timedelta(seconds=2)
-"""Vendors' times have a resolution of one second: a version younger than this may still change without a new time, so
-a poll must not take an equal time for an equal record."""
+"""Vendors' times have a resolution of one second: a version first seen less long ago may still change without a new
+time, so a poll must not take an equal time for an equal record."""
+CLOCKS_APART = timedelta(minutes=5)
+"""How far a vendor's clock may be off: a version that is older than this by our clock was settled when it was read."""
 
 
 def binding_after(context: Context, work: Work, action: Action) -> BindingSave | None:
@@ -39,7 +41,7 @@ def binding_after(context: Context, work: Work, action: Action) -> BindingSave |
             _note_written(context, work, action, side, written, save, base)
         elif record is not None:
             unread -= {side}
-            _note(save, side, _digest(context, work.pair, side, record), record.modified_at)
+            _note(work, save, side, _digest(context, work.pair, side, record), record.modified_at)
             setattr(save, f"{side}_written", iso(row.bound.written.get(side)) if row else None)
         elif row is not None:
             _keep(save, side, row)
@@ -95,7 +97,7 @@ def _note_written(
         surprise = _surprised(work.pair, side, changes, expected, written.record)
         expected = written.record
     digest = None if surprise else _digest(context, work.pair, side, expected)
-    _note(save, side, digest, written.modified_at)
+    _note(work, save, side, digest, written.modified_at)
     setattr(save, f"{side}_written", iso(written.modified_at))
 
 
@@ -106,15 +108,36 @@ def _surprised(pair: Pair, side: Side, changes: Iterable[Change], expected: Reco
     return any(not same(expected.get(name), shown.get(name)) for name in names)
 
 
-def _note(save: BindingSave, side: Side, digest: str | None, modified: datetime | None) -> None:
-    settled = modified is None or datetime.now(UTC) - modified > SETTLED_AFTER
+def _note(work: Work, save: BindingSave, side: Side, digest: str | None, modified: datetime | None) -> None:
+    read_at = work.read_at.get(side)
     setattr(save, f"{side}_hash", digest)
-    setattr(save, f"{side}_modified", iso(modified) if settled else None)
+    setattr(save, f"{side}_modified", iso(modified))
+    setattr(save, f"{side}_seen_at", iso(_unsettled_since(work.binding, side, modified, read_at)))
+
+
+def _unsettled_since(
+    row: BindingRow | None, side: Side, modified: datetime | None, read_at: datetime | None
+) -> datetime | None:
+    """When this version was first seen; None where it was read so long after that no edit hides behind its time.
+
+    `read_at` None: by an earlier try, nobody knows when.
+    """
+    if modified is None:
+        return None
+    if read_at is None:
+        return datetime.now(UTC)
+    if read_at - modified > CLOCKS_APART + SETTLED_AFTER:
+        return None
+    if row is None or row.modified(side) != modified:
+        return read_at
+    first = row.seen_at(side)
+    return None if first is None or read_at - first > SETTLED_AFTER else first
 
 
 def _keep(save: BindingSave, side: Side, row: BindingRow) -> None:
     setattr(save, f"{side}_hash", row.hash(side))
     setattr(save, f"{side}_modified", iso(row.modified(side)))
+    setattr(save, f"{side}_seen_at", iso(row.seen_at(side)))
     setattr(save, f"{side}_written", iso(row.bound.written.get(side)))
 
 

@@ -15,7 +15,7 @@ from shared.engine.agreed import all_agreed, from_base
 from shared.engine.context import Context, Ports
 from shared.engine.known import BindingRow, Known
 from shared.engine.pusher import Pusher
-from shared.engine.reader import Reader
+from shared.engine.reader import Reader, is_odd
 from shared.engine.settle import Settler
 from shared.engine.twins import Twins
 from shared.engine.work import Work, chunks, still_open
@@ -40,6 +40,7 @@ class Batch:
         context: Context,
         lease: Lease,
         batch_id: str,
+        run_id: int,
         token: str,
         ensure_lease: Callable[[], None],
         stopping: Callable[[], bool],
@@ -50,7 +51,8 @@ class Batch:
         self._reader = Reader(context, ports.bus, known, self._settler, token)
         self._twins = Twins(context, known, self._settler)
         open_intents = partial(known.open_intents, ports.leases, lease, batch_id)
-        self._pusher = Pusher(context, self._settler, open_intents, ensure_lease, ports.watchdog)
+        note_pushes = partial(known.note_pushes, ports.leases, lease, run_id)
+        self._pusher = Pusher(context, self._settler, open_intents, note_pushes, ensure_lease, ports.watchdog)
 
     @property
     def roots(self) -> list[str]:
@@ -131,7 +133,7 @@ class Batch:
         if work.source is None:
             self._settler.done(work, self._plan(work, None))
             return True
-        if binding.state != "live" or not all_agreed(work.pair, binding.bound.base):
+        if binding.state != "live" or binding.bound.pending or not all_agreed(work.pair, binding.bound.base):
             return False
         twin = _twin_as_known(work, binding)
         action = self._plan(work, twin) if twin else None
@@ -151,7 +153,7 @@ class Batch:
         left, right = work.sides(twin)
         bound = work.binding.bound if work.binding else None
         if bound is None and left and right and work.drafted is not None:
-            bound = Bound(left.id, right.id, work.drafted, unread=frozenset({work.side.other}))
+            bound = Bound(left.id, right.id, work.drafted, unread=frozenset({work.made_side}))
         action = plan(work.pair, self._context.policy, work.side, left, right, bound)
         if work.binding is None and action.kind in (ActionKind.UNCHANGED, ActionKind.ECHO):
             return replace(action, kind=ActionKind.BIND)
@@ -184,5 +186,7 @@ def _twin_as_known(work: Work, binding: BindingRow) -> Record | None:
         return from_base(work.pair, binding.bound.base, side, binding.id(side))
     listed = work.staged.twin if work.staged.verdict == "both" else None
     if listed is None or not listed.usable(work.pair, side) or binding.updated_at >= listed.read_at:
+        return None
+    if is_odd(work.pair, side, listed.record):
         return None
     return listed.record

@@ -21,7 +21,7 @@ from shared.engine.keeper import Keeper
 from shared.engine.opening import OpenBatch, close_batch, open_batch
 from shared.engine.outcome import Result, ResultBatch
 from shared.engine.work import Work
-from shared.errors import BothwaysError, ConfigError, LeaseLost, NotFound, Unavailable
+from shared.errors import ConfigError, LeaseLost, NotFound, Unavailable
 from shared.lease import Held
 from shared.points import at
 from shared.sync.events import BadEnvelope, ChangeEvent, Folded, Origin, decode, fold
@@ -210,7 +210,11 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, cls: CallClass, 
     at("batch.claimed")
     with keeper.batch(opened.id, opened.lease):
         works = _worked(ports, keeper, for_class(session.context, cls), opened, chosen)
-        _hand_over(ports, session, opened, chosen, works)
+        try:
+            _hand_over(ports, session, opened, chosen, works)
+        except BaseException:
+            keeper.abandon(opened.id, opened.token, [root for work in works for root in work.roots])
+            raise
     waits = [work.result.wait for work in works if work.result and work.result.reason == Code.RATE_LIMITED]
     limited_s = [wait.in_s or 0.0 for wait in waits if wait]
     if limited_s:
@@ -232,10 +236,7 @@ def _worked(ports: Ports, keeper: Keeper, context: Context, opened: OpenBatch, c
         return batch.process(fold([one.event for one in chosen]), _reads(chosen))
     except BaseException:
         # Whoever claims these events next must not wait for our locks; what was created has its intent.
-        with suppress(Unavailable):
-            ports.bus.unlock_roots(batch.roots, opened.token)
-        with suppress(BothwaysError):
-            close_batch(ports, opened.id)
+        keeper.abandon(opened.id, opened.token, batch.roots)
         raise
 
 

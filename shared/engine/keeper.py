@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import text
@@ -46,6 +46,7 @@ class Keeper:
         self._batches: set[str] = set()
         self._leased: dict[int, Lease] = {}
         self._claims: dict[int, str] = {}
+        self._abandoned: list[tuple[str, str, tuple[str, ...]]] = []
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -96,6 +97,25 @@ class Keeper:
             with self._lock:
                 self._claims.pop(run_id, None)
 
+    def abandon(self, batch_id: str, token: str, roots: Sequence[str]) -> None:
+        """Gives back what a batch held that came to nothing: at once, or as soon as the servers answer."""
+        with self._lock:
+            self._abandoned.append((batch_id, token, tuple(roots)))
+        self._quietly(self._give_back)
+
+    def _give_back(self) -> None:
+        with self._lock:
+            left, self._abandoned = self._abandoned, []
+        for done, (batch_id, token, roots) in enumerate(left):
+            try:
+                self._bus.unlock_roots(roots, token)
+                with self._db.transaction() as session:
+                    session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})
+            except BaseException:
+                with self._lock:
+                    self._abandoned += left[done:]
+                raise
+
     def keep(self, lease: Lease) -> None:
         """A run's lease, for as long as this process works on the run."""
         with self._lock:
@@ -106,6 +126,7 @@ class Keeper:
         while not self._stop.wait(self._beat_s):
             self._watchdog.look()
             self._quietly(self._beat)
+            self._quietly(self._give_back)
             since_renew += self._beat_s
             if since_renew >= self._renew_s:
                 since_renew = 0.0

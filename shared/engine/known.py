@@ -18,6 +18,8 @@ from shared.sync.events import Folded
 from shared.sync.model import Base, BindingState, Bound, Pair, Record, RecordId, Side
 from shared.sync.values import decode_base, decode_fields, encode_base
 
+_SEEN = ("left_seen_at", "right_seen_at")
+
 LIST_TRUST_S = 60.0
 """So long after a whole list was begun, "there is no twin" is believed without another look (scaled)."""
 
@@ -48,11 +50,16 @@ class BindingRow:
         value: datetime | None = self.raw[f"{side}_modified"]
         return value
 
+    def seen_at(self, side: Side) -> datetime | None:
+        """Since when the version at `modified` is known, where an edit may still hide behind its time."""
+        value: datetime | None = self.raw[f"{side}_seen_at"]
+        return value
+
     def save(self) -> BindingSave:
         """As it is, to be saved with one thing changed."""
         times = {
             name: (value.isoformat() if value else None)
-            for name in ("left_written", "right_written", "left_modified", "right_modified")
+            for name in ("left_written", "right_written", "left_modified", "right_modified", *_SEEN)
             for value in [self.raw[name]]
         }
         return BindingSave(
@@ -91,6 +98,16 @@ class Planned:
     folded_key: str
     draft: Base
     again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """An update that is about to be sent. `version` 0: the two are matched and not bound yet."""
+
+    left_id: RecordId
+    right_id: RecordId
+    version: int
+    pending: Mapping[Side, Base]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,38 @@ class Known:
             )
             for row in rows
         }
+
+    def intents_named(self, pair: str, keys: Sequence[str]) -> dict[str, list[tuple[Side, RecordId]]]:
+        """Records of which a twin is being made, or may have been, under each of these folded keys."""
+        query = text(
+            "SELECT folded_key, side, record_id FROM intent "
+            "WHERE integration_id = :integration AND pair = :pair AND folded_key = ANY(:keys)"
+        )
+        values = {"integration": self._context.id, "pair": pair, "keys": [key for key in keys if key]}
+        found: dict[str, list[tuple[Side, RecordId]]] = {}
+        with self._db.transaction() as session:
+            for row in session.execute(query, values):
+                found.setdefault(row.folded_key, []).append((Side(row.side), RecordId(row.record_id)))
+        return found
+
+    def note_pushes(
+        self, leases: Leases, lease: Lease, run_id: int, pair: str, pushes: Sequence[Push]
+    ) -> dict[RecordId, BindingRow]:
+        """Commits what is about to be sent, under the fence; a match that is not bound yet is bound by it, without a
+        base. Returns the bindings as they are now, by left id; one that moved meanwhile is not among them."""
+        if not pushes:
+            return {}
+        known = [push for push in pushes if push.version]
+        fresh = [push for push in pushes if not push.version]
+        orgs = {"left": self._context.orgs[Side.LEFT], "right": self._context.orgs[Side.RIGHT]}
+        values = {**orgs, "pair": pair, "fence": lease.fence, "run": run_id, "workspace": self._context.workspace_id}
+        with self._db.transaction() as session:
+            leases.check(session, lease)
+            rows = [
+                *(session.execute(_NOTE_PUSH, {**values, **_columns(known)}).mappings() if known else ()),
+                *(session.execute(_BIND_PUSH, {**values, **_columns(fresh)}).mappings() if fresh else ()),
+            ]
+        return {RecordId(row["left_id"]): binding_row(dict(row)) for row in rows}
 
     def making_since_ms(self, pair: str, side: Side) -> float | None:
         """Since when (epoch ms) a batch that is still open makes twins of records at `side`; None: none does."""
@@ -241,6 +290,41 @@ class Known:
         }
 
 
+def _columns(pushes: Sequence[Push]) -> dict[str, list[Any]]:
+    ordered = sorted(pushes, key=lambda push: push.left_id)
+    return {
+        "lefts": [push.left_id for push in ordered],
+        "rights": [push.right_id for push in ordered],
+        "versions": [push.version for push in ordered],
+        "pendings": [
+            json.dumps({side.value: encode_base(sent) for side, sent in push.pending.items()}) for push in ordered
+        ],
+    }
+
+
+_PUSHES = (
+    "unnest(CAST(:lefts AS text[]), CAST(:rights AS text[]), CAST(:versions AS int[]), CAST(:pendings AS jsonb[])) "
+    "AS p(left_id, right_id, version, pending)"
+)
+_NOTE_PUSH = text(
+    f"""
+    UPDATE binding b SET pending = p.pending FROM {_PUSHES}
+    WHERE b.left_org_id = :left AND b.right_org_id = :right AND b.pair = :pair AND b.left_id = p.left_id
+        AND b.right_id = p.right_id AND b.version = p.version AND b.fence <= :fence
+    RETURNING b.*
+    """
+)
+_BIND_PUSH = text(
+    f"""
+    INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
+        fence, bound_by_run, updated_at, pending)
+    SELECT :workspace, :left, :right, :pair, p.left_id, p.right_id, '{{}}', 'live', '[]', 1, :fence, :run,
+        to_timestamp(0), p.pending
+    FROM {_PUSHES} WHERE p.version = 0 ORDER BY p.left_id ON CONFLICT DO NOTHING RETURNING *
+    """
+)
+
+
 def staged_row(row: Any) -> StagedRow:
     record = Record(
         id=RecordId(row.record_id),
@@ -260,5 +344,6 @@ def binding_row(row: dict[str, Any]) -> BindingRow:
         state=BindingState(row["state"]),
         written={Side.LEFT: row["left_written"], Side.RIGHT: row["right_written"]},
         unread=frozenset(Side(side) for side in row["unread"]),
+        pending={Side(side): decode_base(sent) for side, sent in (row["pending"] or {}).items()},
     )
     return BindingRow(bound, row["version"], row["updated_at"], row)

@@ -33,18 +33,23 @@ WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL AND s.folded_key 
 _BIND = """
 INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
     fence, bound_by_run, updated_at)
-SELECT l.workspace_id, :left, :right, l.pair, l.record_id, r.record_id, '{}', 'live', '[]', 1, :fence, l.run_id,
+SELECT l.workspace_id, :left, :right, l.pair, l.record_id, r.record_id, '{{}}', 'live', '[]', 1, :fence, l.run_id,
     to_timestamp(0)
 FROM staged l JOIN staged r ON r.run_id = l.run_id AND r.pair = l.pair AND r.folded_key = l.folded_key
 WHERE l.run_id = :run AND l.pair = :pair AND l.side = 'left' AND r.side = 'right'
-  AND l.verdict IS NULL AND r.verdict IS NULL AND l.folded_key <> ''
+  AND l.verdict IS NULL AND r.verdict IS NULL AND l.folded_key <> '' AND NOT {making}
 ON CONFLICT DO NOTHING
 """
+# A twin that we are just making, or may have made, is bound by its own result, with what was agreed on.
+_MAKING = """EXISTS (
+    SELECT 1 FROM intent i
+    WHERE i.integration_id = :integration AND i.pair = :pair AND i.folded_key = {row}.folded_key)"""
 # A key whose record at the other side is bound to another one is looked at by itself: it has no twin to be made (DU-2).
 _REST = """
 UPDATE staged s SET verdict = CASE WHEN EXISTS (
     SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = s.pair AND o.side = :other
-      AND o.folded_key = s.folded_key AND o.verdict = 'pair' AND s.folded_key <> '') THEN 'look' ELSE :verdict END
+      AND o.folded_key = s.folded_key AND o.verdict = 'pair' AND s.folded_key <> '') OR {making}
+    THEN 'look' ELSE :verdict END
 WHERE s.run_id = :run AND s.pair = :pair AND s.side = :side AND s.verdict IS NULL
 """
 # Both ends of a binding were listed: the one that changed later brings the other along, one event for both.
@@ -71,11 +76,14 @@ def match_staged(session: Session, context: Context, run_id: int, fence: int, wh
         _mark_bound(session, values)
         if whole[name]:
             session.execute(text(_AMBIGUOUS), values)
-            session.execute(text(_BIND), values)
+            session.execute(text(_BIND.format(making=_MAKING.format(row="l"))), values)
             _mark_bound(session, values)
         for side in Side:
             verdict = "create" if whole[name] and _absence_is_sure(session, context, run_id, name, side) else "look"
-            session.execute(text(_REST), {**values, "verdict": verdict, "side": side.value, "other": side.other.value})
+            session.execute(
+                text(_REST.format(making=_MAKING.format(row="s"))),
+                {**values, "verdict": verdict, "side": side.value, "other": side.other.value},
+            )
         left_newer = _RIDE.format(when="AND l.modified_at > r.modified_at")
         session.execute(text(left_newer), {**values, "keep": "left", "ride": "right"})
         session.execute(text(_RIDE.format(when="")), {**values, "keep": "right", "ride": "left"})
@@ -106,6 +114,7 @@ def _mark_bound(session: Session, values: dict[str, Any]) -> None:
 def _values(context: Context, run_id: int, fence: int, pair: str) -> dict[str, Any]:
     return {
         "run": run_id,
+        "integration": context.id,
         "pair": pair,
         "workspace": context.workspace_id,
         "left": context.orgs[Side.LEFT],

@@ -27,6 +27,8 @@ class OpenBatch:
     token: str
     lease: Lease
     run_id: int
+    opened_at: datetime
+    """By Postgres' clock, before anything was read."""
 
 
 def open_batch(ports: Ports, context: Context, lane: Lane, drainer: str) -> OpenBatch | Held:
@@ -44,11 +46,13 @@ def open_batch(ports: Ports, context: Context, lane: Lane, drainer: str) -> Open
     if isinstance(opened, Held):
         return opened
     at("lease.taken")
-    lease, run_id = opened
-    return OpenBatch(batch_id, f"{drainer}-{batch_id[:8]}", lease, run_id)
+    lease, run_id, opened_at = opened
+    return OpenBatch(batch_id, f"{drainer}-{batch_id[:8]}", lease, run_id, opened_at)
 
 
-def _open(ports: Ports, session: Session, context: Context, batch_id: str, lane: Lane) -> tuple[Lease, int] | Held:
+def _open(
+    ports: Ports, session: Session, context: Context, batch_id: str, lane: Lane
+) -> tuple[Lease, int, datetime] | Held:
     holder = ports.leases.holder_for_events(session, context.org_ids, webhook_holder(context.id, context.workspace_id))
     if holder.run_id is not None and not _writes(session, holder.run_id):
         return Held(holder.name, datetime.now(UTC))  # Fetch: it must not be joined, for it writes nothing
@@ -61,7 +65,7 @@ def _open(ports: Ports, session: Session, context: Context, batch_id: str, lane:
         raise _RunEnded
     run_id = lease.holder.run_id or _webhook_run(session, context)
     _record_batch(ports, session, context, lease, batch_id, lane)
-    return lease, run_id
+    return lease, run_id, session.execute(text("SELECT clock_timestamp()")).scalar_one()
 
 
 def _writes(session: Session, run_id: int) -> bool:

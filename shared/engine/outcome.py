@@ -6,7 +6,7 @@ It holds old and new values: personal data until it is committed, then deleted (
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -26,6 +26,8 @@ class BindingSave:
     right_hash: str | None = None
     left_modified: str | None = None
     right_modified: str | None = None
+    left_seen_at: str | None = None
+    right_seen_at: str | None = None
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ class Result:
     written_side: str | None = None
     """The one side that was written, where it was only one: the direction is towards it (LG-1)."""
     binding: BindingSave | None = None
+    fresh: bool = True
+    """False: planned from a read that was made before the batch was opened."""
     intent: str = "keep"
     """keep | close | doubt (an unclear write) | looked (looked and found nothing)"""
     wait: Wait | None = None
@@ -86,21 +90,28 @@ class ResultBatch:
     results: list[Result]
     last: bool = True
     """False: a part of it, saved by itself; the open_batch row goes with the last."""
+    opened_at: str | None = None
+    """Postgres' time when the batch was opened, before anything was read."""
 
     def encode(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def decode(cls, payload: str) -> ResultBatch:
+        """Fields that it does not know are passed over, and one that is missing has its default: while workers are
+        replaced, two versions read each other's batches."""
         raw = json.loads(payload)
-        raw["results"] = [_result(one) for one in raw["results"]]
-        return cls(**raw)
+        known = _known(cls, raw)
+        known["results"] = [_result(one) for one in raw["results"]]
+        return cls(**known)
+
+
+def _known(kind: type[Any], raw: dict[str, Any]) -> dict[str, Any]:
+    return {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
 
 
 def _result(raw: dict[str, Any]) -> Result:
-    binding, wait = raw.pop("binding"), raw.pop("wait")
-    return Result(
-        **raw,
-        binding=BindingSave(**binding) if binding else None,
-        wait=Wait(**wait) if wait else None,
-    )
+    known, binding, wait = _known(Result, raw), raw.get("binding"), raw.get("wait")
+    known["binding"] = BindingSave(**_known(BindingSave, binding)) if binding else None
+    known["wait"] = Wait(**_known(Wait, wait)) if wait else None
+    return Result(**known)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 from shared.connectors.base import Draft, Edit, Unsure, WriteResult, Written
 from shared.engine.context import Context
-from shared.engine.known import Planned
+from shared.engine.known import BindingRow, Planned, Push
 from shared.engine.settle import Settler
 from shared.engine.watchdog import Watchdog
 from shared.engine.work import Work, chunks, new_values, still_open
 from shared.errors import RetryableError
 from shared.points import at
-from shared.sync.model import ActionKind, Side
+from shared.sync.merge import pending_of
+from shared.sync.model import ActionKind, RecordId, Side
 from shared.sync.reasons import Code
 
 OpenIntents = Callable[[str, Sequence[Planned]], set[tuple[Side, str]]]
 """Commits an intent per record of a pair, under the fence; returns those (side, record id) that are ours."""
+
+NotePushes = Callable[[str, Sequence[Push]], Mapping[RecordId, BindingRow]]
+"""Commits what is about to be sent to records of a pair, under the fence; returns the bindings by left id."""
 
 TRIES_AT_A_NAME = 2
 """How often a refused name is looked for again before it is a failure."""
@@ -30,10 +35,12 @@ class Pusher:
         context: Context,
         settler: Settler,
         open_intents: OpenIntents,
+        note_pushes: NotePushes,
         ensure_lease: Callable[[], None],
         watchdog: Watchdog,
     ) -> None:
         self._watchdog = watchdog
+        self._note_pushes = note_pushes
         self._context = context
         self._settler = settler
         self._open_intents = open_intents
@@ -44,6 +51,7 @@ class Pusher:
         creates = [work for work in works if work.action and work.action.kind is ActionKind.CREATE]
         updates = [work for work in works if work.action and work.action.kind is ActionKind.UPDATE]
         self._commit_intents(creates)
+        self._commit_pending(updates)
         for side in Side:
             self._create(side, [work for work in still_open(creates) if work.side.other is side])
             self._update(side, [work for work in still_open(updates) if work.action and work.action.writes.get(side)])
@@ -64,13 +72,29 @@ class Pusher:
             if (work.side, work.id) not in mine:
                 self._settler.wait(work, Code.VENDOR_UNAVAILABLE, in_s=self._settler.soon_s)
 
+    def _commit_pending(self, works: Sequence[Work]) -> None:
+        """What an update sends is noted before it is sent: whoever reads the record after a crash or a lost reply must
+        not take our own value for somebody's edit."""
+        pushes = {work.left_id: work for work in works if work.action and work.left_id}
+        noted = (
+            self._note_pushes(works[0].pair.name, [_push(left_id, work) for left_id, work in pushes.items()])
+            if works
+            else {}
+        )
+        for left_id, work in pushes.items():
+            if left_id in noted:
+                work.binding = noted[left_id]
+            else:
+                self._settler.wait(work, Code.VENDOR_UNAVAILABLE, in_s=self._settler.soon_s)
+        at("pending.committed")
+
     def _create(self, side: Side, works: Sequence[Work]) -> None:
         if not works:
             return
         pair, connector = works[0].pair, self._context.connectors[side]
         for chunk in chunks(works, self._context.facts[pair.name, side].create_batch):
             drafts = [Draft(new_values(work.action.writes[side]), work.id) for work in chunk if work.action]
-            answers = self._call(chunk, partial(connector.create, pair.module(side), drafts))
+            answers = self._call(chunk, side, partial(connector.create, pair.module(side), drafts))
             for work, answer in zip(chunk, answers, strict=False):
                 self._created(work, side, answer)
 
@@ -101,7 +125,7 @@ class Pusher:
                 for work in chunk
                 if work.action and (record := work.record(side))
             ]
-            answers = self._call(chunk, partial(connector.update, pair.module(side), edits))
+            answers = self._call(chunk, side, partial(connector.update, pair.module(side), edits))
             for work, answer in zip(chunk, answers, strict=False):
                 self._updated(work, side, answer)
 
@@ -115,11 +139,14 @@ class Pusher:
             work.refused.add(side)
             self._settler.rejected(work, answer)
 
-    def _call(self, chunk: Sequence[Work], call: Callable[[], Sequence[WriteResult]]) -> Sequence[WriteResult]:
+    def _call(
+        self, chunk: Sequence[Work], side: Side, call: Callable[[], Sequence[WriteResult]]
+    ) -> Sequence[WriteResult]:
         """Empty where nothing was sent: the chunk waits then."""
         if self._settler.parked(chunk):
             return ()
         self._ensure_lease()
+        began = datetime.now(UTC)
         try:
             with self._watchdog.over():
                 answers = call()
@@ -133,4 +160,12 @@ class Pusher:
         now_ms = int(time.time() * 1000)
         for work in chunk:
             work.written_ms = now_ms
+            work.read_at[side] = began
         return answers
+
+
+def _push(left_id: RecordId, work: Work) -> Push:
+    twin = work.twin_id or work.id
+    right_id = twin if work.side is Side.LEFT else work.id
+    pending = pending_of(work.pair, work.action.base, work.action.writes) if work.action else {}
+    return Push(left_id, right_id, work.binding.version if work.binding else 0, pending)

@@ -68,13 +68,13 @@ def _record_one(ports: Ports, entry: str, payload: str) -> None:
         # Whoever took over looks at these events afresh: what was created meanwhile has its intent.
         log.warning("results dropped, lease lost", extra={"lane": batch.lane, "fence": batch.fence})
         ports.bus.unsettle(lane, batch.entries)
-        ports.bus.unlock_roots(batch.roots, batch.token)
+        ports.bus.unlock_roots(batch.roots, batch.token, settled=True)
         ports.bus.drop_result(entry)
         ports.wake.drain(lane)
         return
     at("results.committed")
     whole = ports.bus.ack(lane, batch.entries)
-    ports.bus.unlock_roots(batch.roots, batch.token)
+    ports.bus.unlock_roots(batch.roots, batch.token, settled=True)
     ports.bus.drop_result(entry)
     if not whole:
         ports.epoch.tick()
@@ -192,10 +192,12 @@ def _claim_events(session: Session, batch: ResultBatch) -> set[str]:
 _INSERT_BINDING = text(
     """
     INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, left_written,
-        right_written, unread, left_hash, right_hash, left_modified, right_modified, version, fence, bound_by_run)
+        right_written, unread, left_hash, right_hash, left_modified, right_modified, left_seen_at, right_seen_at,
+        version, fence, bound_by_run)
     SELECT i.workspace_id, i.left_org_id, i.right_org_id, :pair, :left_id, :right_id, CAST(:base AS jsonb), :state,
         CAST(:left_written AS timestamptz), CAST(:right_written AS timestamptz), CAST(:unread AS jsonb), :left_hash,
-        :right_hash, CAST(:left_modified AS timestamptz), CAST(:right_modified AS timestamptz), 1, :fence, :run
+        :right_hash, CAST(:left_modified AS timestamptz), CAST(:right_modified AS timestamptz),
+        CAST(:left_seen_at AS timestamptz), CAST(:right_seen_at AS timestamptz), 1, :fence, :run
     FROM integration i WHERE i.id = :integration
     ON CONFLICT DO NOTHING
     """
@@ -206,7 +208,8 @@ _UPDATE_BINDING = text(
         left_written = CAST(:left_written AS timestamptz), right_written = CAST(:right_written AS timestamptz),
         unread = CAST(:unread AS jsonb), left_hash = :left_hash, right_hash = :right_hash,
         left_modified = CAST(:left_modified AS timestamptz), right_modified = CAST(:right_modified AS timestamptz),
-        version = b.version + 1, fence = :fence, updated_at = clock_timestamp()
+        left_seen_at = CAST(:left_seen_at AS timestamptz), right_seen_at = CAST(:right_seen_at AS timestamptz),
+        pending = NULL, version = b.version + 1, fence = :fence, updated_at = clock_timestamp()
     FROM integration i
     WHERE i.id = :integration AND b.left_org_id = i.left_org_id AND b.right_org_id = i.right_org_id
         AND b.pair = :pair AND b.left_id = :left_id AND b.right_id = :right_id AND b.version = :expected
@@ -233,6 +236,8 @@ def _save_binding(session: Session, batch: ResultBatch, result: Result, binding:
         "right_hash": binding.right_hash,
         "left_modified": binding.left_modified,
         "right_modified": binding.right_modified,
+        "left_seen_at": binding.left_seen_at,
+        "right_seen_at": binding.right_seen_at,
         "expected": binding.expected,
     }
     statement = _INSERT_BINDING if binding.expected == 0 else _UPDATE_BINDING
@@ -297,7 +302,12 @@ def _save_wait(session: Session, batch: ResultBatch, result: Result) -> set[int]
     ended: set[int] = {result.run_id} if result.run_id else set()
     if result.outcome is not None:
         # A run that waits for this record gets its answer, whichever event brought it.
-        waiting = session.execute(text(f"DELETE FROM due WHERE {where} RETURNING run_id"), key).scalar()
+        # One that was parked after this was read speaks of something newer: it stays.
+        answered = "(event->>'id' = ANY(:events) OR coalesce(parked_at <= CAST(:opened AS timestamptz), true))"
+        waiting = session.execute(
+            text(f"DELETE FROM due WHERE {where} AND {answered} RETURNING run_id"),
+            {**key, "events": result.event_ids, "opened": batch.opened_at if result.fresh else "-infinity"},
+        ).scalar()
         ended |= {waiting} if waiting else set()
     if (wait := result.wait) is not None:
         _upsert_due(session, batch, result, why=wait.why, in_s=wait.in_s, attempts=wait.attempts, event=wait.event)
@@ -337,7 +347,7 @@ def _upsert_due(
                 CAST(:run AS bigint))
             ON CONFLICT (integration_id, pair, side, record_id) DO UPDATE SET why = excluded.why,
                 reason = excluded.reason, detail = excluded.detail, attempts = excluded.attempts,
-                due_at = excluded.due_at, sent_at = NULL, event = excluded.event,
+                due_at = excluded.due_at, sent_at = NULL, event = excluded.event, parked_at = clock_timestamp(),
                 run_id = CASE WHEN excluded.why = 'failed' THEN NULL ELSE coalesce(excluded.run_id, d.run_id) END
             """
         ),

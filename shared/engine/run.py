@@ -352,12 +352,13 @@ class _RunWork:
             if not in_scope(pair, side, row):
                 return OutcomeKind.SKIPPED, Code.WRONG_TYPE
             return (OutcomeKind.SKIPPED, Code.INACTIVE) if row.inactive else None
-        if not binding.bound.base or binding.state != "live":
+        if not binding.bound.base or binding.bound.pending or binding.state != "live":
             return None
         if listed_hash(pair, side, row, facts.list_fields) != binding.hash(side):
             return None
         thin = facts.list_fields is not None and not {m.field(side) for m in pair.mapping} <= facts.list_fields
-        if thin and (row.modified_at is None or row.modified_at != binding.modified(side)):
+        settled = row.modified_at is not None and binding.seen_at(side) is None
+        if thin and not (settled and row.modified_at == binding.modified(side)):
             return None
         return OutcomeKind.UNCHANGED, ""
 

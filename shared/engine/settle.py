@@ -136,6 +136,7 @@ def _result(work: Work, outcome: OutcomeKind | None) -> Result:
         attempt=work.attempt,
         received_ms=folded.received_at,
         written_ms=work.written_ms,
+        fresh=work.earlier is None,
         intent="keep" if outcome is None else "close",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.engine.context import Context
 from shared.engine.known import IntentRow, Known
@@ -12,7 +12,7 @@ from shared.errors import RecordRejected, RetryableError
 from shared.sync import match
 from shared.sync.events import Origin
 from shared.sync.match import fold_key
-from shared.sync.model import ActionKind, RecordId
+from shared.sync.model import ActionKind, RecordId, Side
 from shared.sync.plan import plan
 from shared.sync.reasons import Code
 
@@ -25,9 +25,12 @@ class Twins:
         self._context = context
         self._known = known
         self._settler = settler
+        self._making: Mapping[str, Sequence[tuple[Side, RecordId]]] = {}
 
     def find(self, works: Sequence[Work]) -> None:
         """Sets `twin_id` where there is one; ends the records for which no twin is wanted, or not one."""
+        if works:
+            self._making = self._known.intents_named(works[0].pair.name, [work.key for work in works])
         for work in works:
             if self._settler.parked([work]):
                 continue
@@ -57,16 +60,30 @@ class Twins:
             self._settler.done(work, alone)
         elif work.intent is not None:
             self._reconcile(work, work.intent)
+        elif any(side is work.side for side, _ in self._making.get(work.key, ())):
+            # The twin that may be found under this key is being made for another record of this side.
+            self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, why="blocked", in_s=self._settler.soon_s)
         elif work.staged is not None and work.staged.verdict == "ambiguous":
             self._settler.fail(work, Code.AMBIGUOUS_MATCH)
         elif not self._known_absent(work):
             work.twin_id = self._look(work, work.name)
+            self._note_maker(work)
 
     def _known_absent(self, work: Work) -> bool:
         """A run that listed both sides whole found no twin, and that can still be believed (docs/decisions.md)."""
-        if work.staged is None or work.staged.verdict != "create":
+        if work.staged is None or work.staged.verdict != "create" or work.key in self._making:
             return False
+        if fold_key(work.staged.record.get(work.pair.key(work.side))) != work.key:
+            return False  # matched by another name than it has
         return self._refuses_doubles(work) or work.staged.fresh
+
+    def _note_maker(self, work: Work) -> None:
+        """Found a record that is just being given a twin: this is that twin, made by us, if its event came first."""
+        if work.twin_id is None:
+            return
+        theirs = self._known.intents(work.pair.name, work.side.other, [work.twin_id]).get(work.twin_id)
+        if theirs is not None:
+            work.drafted, work.made_side = theirs.draft, work.side
 
     def _refuses_doubles(self, work: Work) -> bool:
         side = work.side.other
@@ -100,7 +117,8 @@ class Twins:
         for name in (intent.name, work.name) if renamed else (work.name,):
             work.twin_id = self._look(work, name) if name else None
             if work.twin_id is not None and name == intent.name:
-                work.drafted = intent.draft  # what people changed since, at either side, is a change
+                # What people changed since, at either side, is a change.
+                work.drafted, work.made_side = intent.draft, work.side.other
             if work.twin_id is not None or not work.open:
                 return
         facts = self._context.facts[work.pair.name, work.side.other]

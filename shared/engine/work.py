@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
 from shared.connectors.base import Written
@@ -36,7 +37,10 @@ class Work:
     twin: Record | None = None
     twin_id: RecordId | None = None
     drafted: Base | None = None
-    """The twin was made by an earlier try of ours, and this is what was agreed by that."""
+    """One of the two was made by an earlier try of ours, at `made_side`, and this is what was agreed by that."""
+    made_side: Side = Side.RIGHT
+    read_at: dict[Side, datetime] = field(default_factory=dict)
+    """Our own time before each side's record was asked for, or written."""
     action: Action | None = None
     written: dict[Side, Written] = field(default_factory=dict)
     refused: set[Side] = field(default_factory=set)
@@ -66,6 +70,10 @@ class Work:
     def name(self) -> str:
         """The match key as people wrote it, for a search."""
         return str(self.source.get(self.pair.key(self.side)) or "").strip() if self.source else ""
+
+    @property
+    def left_id(self) -> RecordId | None:
+        return self.id if self.side is Side.LEFT else self.twin_id
 
     def record(self, side: Side) -> Record | None:
         """As read in this batch (a twin guessed from the base was not read)."""

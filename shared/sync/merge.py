@@ -69,6 +69,31 @@ def read_back(pair: Pair, base: Base, side: Side, changes: Iterable[Change], sho
     return after
 
 
+def with_pending(pair: Pair, base: Base, pending: Mapping[Side, Base], records: Mapping[Side, Record]) -> Base:
+    """The base, with each write of unknown fate that the record shows to have been applied: its value is our own, in
+    the vendor's form, and no edit of anybody's."""
+    after = dict(base)
+    for side, sent in pending.items():
+        at = 0 if side is Side.LEFT else 1
+        for fp in pair.mapping:
+            if fp.key not in sent or not is_known(records[side], fp.field(side)):
+                continue
+            value, got = sent[fp.key], records[side].get(fp.field(side))
+            definition = pair.fields(side)[fp.field(side)]
+            if same(value[at], got) or plausible_form(value[at], got, definition):
+                after[fp.key] = (got, value[1]) if side is Side.LEFT else (value[0], got)
+    return after
+
+
+def pending_of(pair: Pair, base: Base, writes: Mapping[Side, Iterable[Change]]) -> dict[Side, Base]:
+    """What `with_pending` needs to know of the writes: per side, the new base of the fields that are written there."""
+    found: dict[Side, Base] = {}
+    for side, changes in writes.items():
+        written = {change.field for change in changes}
+        found[side] = {fp.key: base[fp.key] for fp in pair.mapping if fp.field(side) in written and fp.key in base}
+    return {side: sent for side, sent in found.items() if sent}
+
+
 def merge(
     pair: Pair,
     left: Record,

@@ -183,7 +183,8 @@ class Bound:
 
     `base` is empty for a binding that Fetch made and no sync has merged yet. `written` holds, per side, the
     modified time that our last write there produced (the vendor's clock); a record still at that version is
-    ours: an echo. `unread` are the sides whose base is what we sent, not yet read back (FM-10).
+    ours: an echo. `unread` are the sides whose base is what we sent, not yet read back (FM-10). `pending` holds,
+    per side, the base as of writes that were sent there and of which nobody knows whether they were applied.
     """
 
     left_id: RecordId
@@ -192,6 +193,7 @@ class Bound:
     state: BindingState = BindingState.LIVE
     written: Mapping[Side, datetime | None] = field(default_factory=dict)
     unread: frozenset[Side] = frozenset()
+    pending: Mapping[Side, Base] = field(default_factory=dict)
 
     def id(self, side: Side) -> RecordId:
         return self.left_id if side is Side.LEFT else self.right_id

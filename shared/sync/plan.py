@@ -16,6 +16,7 @@ from shared.sync.merge import (
     merge,
     newer_side,
     trouble_of,
+    with_pending,
 )
 from shared.sync.merge import apply_writes as apply_writes
 from shared.sync.model import (
@@ -104,7 +105,8 @@ def _meet(pair: Pair, policy: Policy, records: Mapping[Side, Record]) -> Action:
 def _follow(pair: Pair, source: Side, records: Mapping[Side, Record], bound: Bound) -> Action:
     ours = bound.written.get(source)
     echo = ours is not None and ours == records[source].modified_at
-    return _merged(pair, records, bound.base, bound.unread, ActionKind.ECHO if echo else ActionKind.UNCHANGED)
+    base = with_pending(pair, bound.base, bound.pending, records)
+    return _merged(pair, records, base, bound.unread, ActionKind.ECHO if echo else ActionKind.UNCHANGED)
 
 
 def _merged(

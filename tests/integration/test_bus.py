@@ -198,7 +198,7 @@ def test_acknowledging_leaves_nothing_behind(bus: Bus, redis: Redis) -> None:
     assert all(bus.lock_roots(roots, "w1/t"))
     bus.settle(LANE, [e.id for e in entries], roots, "w1/t", "{}")
     bus.ack(LANE, [e.id for e in entries])
-    bus.unlock_roots(roots, "w1/t")
+    bus.unlock_roots(roots, "w1/t", settled=True)
     for entry, _ in bus.read_results(10):
         bus.drop_result(entry)
     assert bus.length([LANE]) == redis.xlen(RESULTS) == 0
@@ -248,9 +248,9 @@ def test_a_root_is_held_until_its_results_are_saved(bus: Bus, hire: Hire) -> Non
     assert other.lock_roots(["a"], "w2/t") == [False]
     dies(bus)
     assert other.lock_roots(["a"], "w2/t") == [False], "its results live on without it"
-    bus.unlock_roots(["a"], "w1/t")
+    bus.unlock_roots(["a"], "w1/t", settled=True)
     assert other.lock_roots(["a"], "w2/t") == [True]
-    bus.unlock_roots(["a"], "w1/t")
+    bus.unlock_roots(["a"], "w1/t", settled=True)
     assert hire("w3").lock_roots(["a"], "w3/t") == [False], "only the owner unlocks"
 
 

@@ -11,7 +11,8 @@ from workers.quiet import quietly
 @app.task(name="housekeeping.tick")
 def tick() -> None:
     with quietly("housekeeping.tick"):
-        engine.tick(runtime().ports)
+        here = runtime()
+        here.ticks.run(lambda: engine.tick(here.ports))
 
 
 @app.task(name="housekeeping.hourly")

@@ -12,9 +12,4 @@ from workers.quiet import quietly
 def record() -> None:
     with quietly("results.record"):
         here = runtime()
-        if not here.results_lock.acquire(timeout=30):
-            return
-        try:
-            record_results(here.ports, here.keeper.stopping.is_set)
-        finally:
-            here.results_lock.release()
+        here.results.run(lambda: record_results(here.ports, here.keeper.stopping.is_set))

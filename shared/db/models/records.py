@@ -16,8 +16,10 @@ class Binding(Base):
 
     `base` is {field pair key: [left value, right value]} as last agreed, empty when Fetch bound them. `*_written` is
     the modified time that our last write there produced; `unread` names sides whose base is what we sent, not yet
-    read back (FM-10). `*_hash` and `*_modified` are those of the list row, so that a poll can drop it. `version`
-    grows with each commit: an older plan never overwrites a newer one (P5).
+    read back (FM-10). `*_hash` and `*_modified` are those of the list row, so that a poll can drop it; `*_seen_at` is
+    when that version was first read, null once no edit can hide behind its time any more. `version` grows with each
+    commit: an older plan never overwrites a newer one (P5). `pending` is {side: base} of what was sent there and is not
+    committed yet: where the side holds it, it is ours and nobody's edit.
     """
 
     __tablename__ = "binding"
@@ -43,6 +45,9 @@ class Binding(Base):
     right_hash: Mapped[str | None]
     left_modified: Mapped[datetime | None]
     right_modified: Mapped[datetime | None]
+    left_seen_at: Mapped[datetime | None]
+    right_seen_at: Mapped[datetime | None]
+    pending: Mapped[dict[str, Any] | None]
     version: Mapped[int] = mapped_column(server_default=text("1"))
     fence: Mapped[int] = mapped_column(BigInteger)
     bound_by_run: Mapped[int] = mapped_column(BigInteger)
@@ -86,7 +91,8 @@ class Due(Base):
     """A record that waits: its event was acknowledged into this row, and later events wait behind it.
 
     `why`: `retry` (a passing fault), `in_doubt`, `blocked` (its parent), `failed` (has its outcome; tried again by the
-    next run). `event` is the envelope to send when `due_at` comes; `attempts` counts tries by error.
+    next run). `event` is the envelope to send when `due_at` comes; `attempts` counts tries by error. `parked_at`: an
+    outcome that was read before it does not answer it.
     """
 
     __tablename__ = "due"
@@ -111,4 +117,5 @@ class Due(Base):
     sent_at: Mapped[datetime | None]
     event: Mapped[dict[str, Any]]
     run_id: Mapped[int | None] = mapped_column(BigInteger)
+    parked_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
