@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from shared.bus import LIVE, RESULTS, Entry, Lane
+from shared.bus import RESULTS, Entry, Lane
 from shared.errors import Unavailable
 from shared.settings import Settings
 from tests.simulation.faults import Faults, Mutant
@@ -332,10 +332,6 @@ def idle_lanes(store: Store) -> list[Lane]:
         if owner is None or not store.alive(owner):
             idle.append(Lane.parse(key))
     return sorted(idle)
-
-
-def live_lanes(store: Store) -> list[str]:
-    return [key for key in store.streams if f":{LIVE}:" in key]
 
 
 def _number(entry: str) -> int:

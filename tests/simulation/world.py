@@ -171,7 +171,7 @@ class World:
         self.wakes: list[tuple[str, Any]] = []
         self.accepted: list[Accepted] = []
         self.edits: dict[tuple[Side, RecordId, str], list[Edit]] = {}
-        self.hooks_lost = self.flushes = 0
+        self.flushes = 0
         self._hooks_made = self._edits_made = 0
         self._values_made = 0
         self.slots = [self._slot(number) for number in range(len(WORKERS))]
@@ -433,7 +433,6 @@ class World:
     def lose_hook(self, which: int) -> None:
         if self.hooks:
             hook = self.hooks.pop(which % len(self.hooks))
-            self.hooks_lost += 1
             self.sched.note("webhook lost", hook.side, hook.record_id)
 
     def lose_wake(self, which: int) -> None:
