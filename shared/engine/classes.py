@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from shared.bus import LIVE, Lane
+from shared.bus import BULK, LIVE, Lane
 from shared.connectors.base import CallClass
-from shared.engine.context import Context
+from shared.engine.context import Context, lane_of
 from shared.sync.events import ChangeEvent, Origin
 
 _CLASSES = {
@@ -26,6 +26,15 @@ def class_of(event: ChangeEvent) -> CallClass:
 def person_lane(integration_id: int, shards: int) -> Lane:
     """That of people's wishes, one more than the shards: they must not stand behind webhooks that wait for quota."""
     return Lane(integration_id, LIVE, shards)
+
+
+def lane_for(event: ChangeEvent, shards: int) -> Lane:
+    """Where an event goes that comes again: people's to theirs, a run's to its backlog, others before that."""
+    cls = class_of(event)
+    if cls is CallClass.PERSON:
+        return person_lane(event.integration_id, shards)
+    kind = BULK if cls is CallClass.RUN else LIVE
+    return lane_of(event.integration_id, kind, event.pair, event.side, event.record_id, shards)
 
 
 class HasEvent(Protocol):

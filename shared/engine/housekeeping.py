@@ -11,8 +11,8 @@ import logging
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.bus import LIVE
-from shared.engine.context import Ports, lane_of
+from shared.engine.classes import lane_for
+from shared.engine.context import Ports
 from shared.errors import BothwaysError
 from shared.sync.events import decode
 
@@ -53,7 +53,7 @@ def send_due(ports: Ports) -> None:
     items = []
     for row in rows:
         event = decode(row.event)
-        lane = lane_of(event.integration_id, LIVE, event.pair, event.side, event.record_id, ports.settings.shards)
+        lane = lane_for(event, ports.settings.shards)
         if not row.again or not ports.bus.length([lane]):
             items.append((lane, json.dumps(row.event)))
     for lane in dict.fromkeys(ports.bus.add(items)):

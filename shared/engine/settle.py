@@ -94,7 +94,7 @@ class Settler:
     ) -> None:
         """The event goes into a due row; after too many errors it fails with what it waited for (P8).
 
-        `in_s` None: our own backoff. Waiting for quota, or in doubt, is no attempt.
+        `in_s` None: our own backoff. Waiting for quota, or in doubt, is no attempt: for quota it comes again as it was.
         """
         if not work.open:
             return
@@ -108,7 +108,8 @@ class Settler:
         result.intent = intent
         backoff_s = self._settings.scaled(min(2.0 ** (work.attempt - 1), MOST_BACKOFF_S))
         after_s = max(backoff_s if in_s is None else in_s, 0.0)
-        result.wait = Wait(why, after_s, work.attempt, _event(work, attempt=work.folded.attempt + counts))
+        event = _event(work, attempt=work.folded.attempt + counts, as_it_was=code == Code.RATE_LIMITED)
+        result.wait = Wait(why, after_s, work.attempt, event)
         work.result = result
 
     def look_again(self, work: Work, intent: IntentRow) -> bool:
@@ -141,8 +142,12 @@ def _result(work: Work, outcome: OutcomeKind | None) -> Result:
     )
 
 
-def _event(work: Work, *, attempt: int) -> dict[str, str]:
-    """The envelope to send when the wait is over; what was staged is read afresh then."""
+def _event(work: Work, *, attempt: int, as_it_was: bool = False) -> dict[str, str]:
+    """The envelope to send when the wait is over; what was staged is read afresh then.
+
+    `as_it_was`: still of its class, and with what was staged: a run that waits for quota must not spend it on reading
+    and searching each record once more.
+    """
     folded = work.folded
     return encode(
         replace(
@@ -150,8 +155,8 @@ def _event(work: Work, *, attempt: int) -> dict[str, str]:
             event_id=folded.event_ids[0],
             run_id=folded.run_id,
             received_at=folded.received_at,
-            origin=Origin.RETRY,
-            staged=False,
+            origin=folded.origin if as_it_was else Origin.RETRY,
+            staged=folded.staged and as_it_was,
             attempt=attempt,
         )
     )

@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from api.ports import Doors, open_doors
 from deploy.local.stack import Stack, StackOptions
@@ -88,9 +89,23 @@ def _measured(bench: Bench, stack: Stack, doors: Doors, minutes: int) -> Json:
         "refused": sum(row["status"] == 429 for row in log),
         "windows": [counts[one] for one in range(first, first + minutes)],
         "tightest_s": round(min(b - a for a, b in zip(times, times[CALLS:], strict=False)), 2),
-        "records": sum(row["records"] for row in log if row["method"] == "POST"),
+        "calls": dict(Counter(row["method"] for row in log)),
+        "records_written": sum(row["records"] for row in log if row["method"] == "POST"),
         "person_s": [round(one, 2) for one in person_s],
+        "person_written_s": _written_s(doors),
     }
+
+
+def _written_s(doors: Doors) -> list[float]:
+    """The same, to the end of the vendor's call alone."""
+    with doors.db.transaction() as session:
+        rows = session.execute(
+            text(
+                "SELECT extract(epoch FROM written_at - received_at)::float8 AS s FROM outcome "
+                "WHERE origin = 'manual' AND written_at IS NOT NULL ORDER BY id"
+            )
+        ).all()
+    return [round(row.s, 2) for row in rows]
 
 
 def _parts(windows: int) -> list[range]:

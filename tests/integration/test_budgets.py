@@ -19,6 +19,7 @@ from shared.connectors.base import Capabilities
 from shared.connectors.limits import RedisLimiter, redis_client
 from shared.connectors.tokens import FixedToken
 from shared.connectors.vendor import AccessToken, Link
+from shared.engine import housekeeping
 from shared.errors import RateLimited
 from shared.services.events import EventService
 from shared.services.integrations import IntegrationService
@@ -176,6 +177,31 @@ def test_a_backfill_takes_the_vendor_s_batches_and_is_never_refused(office: Offi
     check_counters(office)
 
 
+@pytest.mark.rule("LK-4")
+def test_what_waited_for_quota_is_neither_read_nor_searched_again(office: Office, bench: Bench) -> None:
+    """Three calls a day: Fetch lists, the run lists and creates once; the rest waits, and goes as if it had not."""
+    scene = scene_of(office, bench)
+    office.connections.set_limits(scene.right, {"per_day": {"calls": 3, "window_s": 86_400}, "per_minute": False})
+    bench.seed(LEFT, [f"Customer {number:03}" for number in range(400)])
+    scene.ended(scene.runs.fetch(scene.workspace, scene.integration))
+    run_id = scene.runs.sync_now(scene.workspace, scene.integration)
+    office.crew.until(lambda: _refused(office) >= 250, "most of it waits")
+    bench.forget()
+    office.connections.set_limits(scene.right, False)
+
+    def beat() -> None:
+        office.sql("UPDATE due SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
+        for key in office.bus.redis.keys("bw:lane:*:paused"):
+            office.bus.redis.delete(key)
+        housekeeping.tick(office.ports)
+
+    office.crew.beat = beat
+    scene.ended(run_id)
+    assert len(bench.rows(RIGHT)) == 400
+    assert {row["method"] for row in bench.log(RIGHT)} == {"POST"}
+    assert bench.log(LEFT) == []
+
+
 @pytest.mark.rule("TR-6")
 def test_a_person_s_record_goes_when_a_run_has_used_up_its_budget(office: Office, bench: Bench) -> None:
     """Of sixty calls a day a run leaves three. One record a call: a run of a hundred cannot end that day."""
@@ -194,5 +220,5 @@ def test_a_person_s_record_goes_when_a_run_has_used_up_its_budget(office: Office
     assert 57 < len(bench.log(RIGHT)) <= 60
 
 
-def _refused(office: Office) -> bool:
-    return bool(office.value("SELECT count(*) FROM due WHERE reason = 'RATE_LIMITED'"))
+def _refused(office: Office) -> int:
+    return int(office.value("SELECT count(*) FROM due WHERE reason = 'RATE_LIMITED'"))
