@@ -517,6 +517,9 @@ def test_a_first_match_is_a_cause(world: World) -> None:
     assert world.audit().promises == ["P6"]
     world.bindings = [replace(world.bindings[0], bound_ms=T0 + 2_100)]
     assert silent(world)
+    world.bindings = [replace(world.bindings[0], bound_ms=T0 + 300)]
+    world.marked = False
+    assert silent(world)
 
 
 def test_a_stop_need_not_be_silent(world: World) -> None:
