@@ -209,7 +209,7 @@ class Rig:
             ),
         }
         for what in ("fetch", "sync"):
-            self.ended(self.begin(what))
+            self.ended(self.begin(what), within_s=60)
         self.wait(self.is_quiet, "all is quiet at the start", 60)
 
     # The vendors
@@ -266,9 +266,9 @@ class Rig:
         ((state, ended),) = self.sql("SELECT state, ended_at FROM run WHERE id = %s", sync_id)
         return str(state), ended
 
-    def ended(self, sync_id: int) -> str:
+    def ended(self, sync_id: int, within_s: float = 240) -> str:
         """Waits for its end; its state."""
-        self.wait(lambda: self.run(sync_id)[1] is not None, f"sync {sync_id} ends", 240)
+        self.wait(lambda: self.run(sync_id)[1] is not None, f"sync {sync_id} ends", within_s)
         return self.run(sync_id)[0]
 
     def progress(self, sync_id: int) -> tuple[Any, ...]:

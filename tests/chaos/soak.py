@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.soak --minutes 30`: all faults mixed at random on one stack under load, audited at quiet times.
+"""`python -m tests.chaos.soak --minutes 30`: all faults at random on one stack under load, audited at quiet times.
 
 The seed decides what comes when; the result is Markdown, for docs/soak.md.
 """

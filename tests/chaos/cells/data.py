@@ -199,4 +199,5 @@ CELLS: list[Cell] = [
         fresh=True,
     ),
     Cell("poison", "kills its worker", 1, kills_its_worker, PLAIN, fresh=True),
+    Cell("poison", "kills its worker", 2, kills_its_worker, TRUE, fresh=True),
 ]

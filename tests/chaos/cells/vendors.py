@@ -48,7 +48,7 @@ def _left(scene: Scene) -> bool:
 def over_its_limit(scene: Scene) -> None:
     """A real limit, not a fault: so many calls at once, so many in a short minute."""
     for vendor in VENDORS:
-        scene.rig.control("POST", vendor, "limits", {"concurrent": 2, "per_minute": 60, "window_s": 2})
+        scene.rig.control("POST", vendor, "limits", {"concurrent": 1, "per_minute": 30, "window_s": 2})
     scene.load(16)
     scene.await_strike(lambda: any(_refused(scene, vendor) for vendor in VENDORS), "a call is refused")
     scene.sleep(30)
@@ -159,6 +159,7 @@ def _cells() -> Iterator[Cell]:
         yield Cell(
             "clock_vendor", f"{first_s:+.0f} to {then_s:+.0f} s", 1, vendor_clock(first_s, then_s), PLAIN, fresh=True
         )
+    yield Cell("clock_vendor", "+300 to +0 s", 2, vendor_clock(300.0, 0.0), TRUE, fresh=True)
 
 
 CELLS: list[Cell] = list(_cells())
