@@ -81,10 +81,14 @@ class VendorFacts:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list. `next_cursor` None: the last page. `cursor` values are opaque to the engine."""
+    """One page of a list. `next_cursor` None: the last page. `cursor` values are opaque to the engine.
+
+    `at`: the vendor's own time as it answered, aware UTC, where it tells it.
+    """
 
     rows: tuple[Record, ...]
     next_cursor: str | None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

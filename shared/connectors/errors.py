@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -20,6 +22,15 @@ class Answer:
     headers: Mapping[str, str]
     body: JsonObject | None
     readable: bool = True
+
+    @property
+    def at(self) -> datetime | None:
+        """The vendor's clock as it answered (`Date`), aware UTC."""
+        try:
+            told = parsedate_to_datetime(self.headers.get("date", ""))
+        except (ValueError, TypeError):
+            return None
+        return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
 
     @property
     def is_write(self) -> bool:

@@ -99,6 +99,7 @@ class Batch:
 
     def _process_unbound(self, works: Sequence[Work]) -> None:
         self._twins.find(works)
+        self._reader.lock_twins(works)
         self._merge([work for work in still_open(works) if work.twin_id is not None])
         alone = [work for work in still_open(works) if work.twin_id is None]
         self._twins.wait_for_makers(alone)

@@ -225,8 +225,11 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, cls: CallClass, 
 def _worked(ports: Ports, keeper: Keeper, context: Context, opened: OpenBatch, chosen: list[_Pending]) -> list[Work]:
     lease = opened.lease
 
+    standing = keeper.standing()
+
     def ensure_lease() -> None:
         nonlocal lease
+        keeper.check_standing(standing)
         if not ports.leases.covers_push(lease):
             with ports.db.transaction() as transaction:
                 lease = ports.leases.renew(transaction, lease)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -46,10 +47,13 @@ class Keeper:
         self._batches: set[str] = set()
         self._leased: dict[int, Lease] = {}
         self._claims: dict[int, str] = {}
+        self._lapses = 0
+        self._beaten_at = time.monotonic()
         self._abandoned: list[tuple[str, str, tuple[str, ...]]] = []
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        self._beaten_at = time.monotonic()
         self._bus.beat()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
@@ -86,6 +90,21 @@ class Keeper:
                 self._batches.discard(batch_id)
                 if not self._batches and not self._claims:
                     self._leased.clear()
+
+    def standing(self) -> int:
+        """What `check_standing` compares with; taken before a batch takes any lock."""
+        return self._lapses
+
+    def check_standing(self, since: int) -> None:
+        """Before each push. Raises LeaseLost where this process was silent so long that others may have broken its
+        locks: a lease may outlive that, since every worker of its holder renews it."""
+        if self._lapses != since or time.monotonic() - self._beaten_at >= self.lane_ttl_s:
+            raise LeaseLost("This process did not beat in time: others may have taken its records over.")
+
+    def _beaten(self, began: float) -> None:
+        if began - self._beaten_at >= self.lane_ttl_s:
+            self._lapses += 1
+        self._beaten_at = began
 
     @contextmanager
     def claim(self, run_id: int, owner: str) -> Iterator[None]:
@@ -133,7 +152,9 @@ class Keeper:
                 self._quietly(self._renew)
 
     def _beat(self) -> None:
+        began = time.monotonic()
         self._bus.beat()
+        self._beaten(began)
         self._epoch.note()
         with self._lock:
             lanes, claims = dict(self._lanes), dict(self._claims)

@@ -228,9 +228,13 @@ class Known:
             """
             INSERT INTO intent AS i (workspace_id, integration_id, pair, side, record_id, name, folded_key, draft,
                 state, batch_id, fence)
-            SELECT :workspace, :integration, :pair, d.side, d.record, d.name, d.key, d.draft, 'open', :batch, :fence
+            SELECT :workspace, :integration, CAST(:pair AS varchar), d.side, d.record, d.name, d.key, d.draft, 'open',
+                :batch, :fence
             FROM unnest(CAST(:sides AS text[]), CAST(:records AS text[]), CAST(:names AS text[]),
                 CAST(:keys AS text[]), CAST(:drafts AS jsonb[])) AS d(side, record, name, key, draft)
+            WHERE NOT EXISTS (SELECT 1 FROM binding b WHERE b.left_org_id = :left AND b.right_org_id = :right
+                AND b.pair = CAST(:pair AS varchar)
+                AND d.record = CASE d.side WHEN 'left' THEN b.left_id ELSE b.right_id END)
             ORDER BY d.record
             ON CONFLICT (integration_id, pair, side, record_id) DO UPDATE SET name = excluded.name,
                 folded_key = excluded.folded_key, draft = excluded.draft, batch_id = excluded.batch_id,
@@ -243,6 +247,8 @@ class Known:
             "integration": self._context.id,
             "pair": pair,
             "batch": batch_id,
+            "left": self._context.orgs[Side.LEFT],
+            "right": self._context.orgs[Side.RIGHT],
             "fence": lease.fence,
             "sides": [draft.side.value for draft in drafts],
             "records": [draft.record_id for draft in drafts],

@@ -69,6 +69,25 @@ class Reader:
                 work.deferred = work.id in bound
                 work.intent = intents.get(work.id)
 
+    def lock_twins(self, works: Sequence[Work]) -> None:
+        """A match is locked at both of its records before anything is written: from then on it may be bound, and events
+        of either end lock the binding."""
+        matched = [work for work in still_open(works) if work.twin_id is not None]
+        if not matched:
+            return
+        before = {id(work): work.roots for work in matched}
+        for work in matched:
+            twin = root_of(work.pair.name, work.side.other, work.twin_id or work.id)
+            work.roots = (f"{self._context.id}:{twin}",)
+        self._lock(matched)
+        for work in matched:
+            work.roots = (*before[id(work)], *work.roots)
+        if got := still_open(matched):
+            bound = self._known.bindings(got[0].pair.name, got[0].side, [work.id for work in got])
+            taken = self._known.bindings(got[0].pair.name, got[0].side.other, [work.twin_id or work.id for work in got])
+            for work in got:
+                work.deferred = work.id in bound or work.twin_id in taken
+
     def _root(self, work: Work, *, bound_left: RecordId | None = None) -> str:
         root = root_of(work.pair.name, work.side, work.id, bound_left=bound_left, folded_key=work.key)
         return f"{self._context.id}:{root}"

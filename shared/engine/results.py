@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -145,6 +145,8 @@ def _lease(batch: ResultBatch) -> Lease:
 def save(session: Session, batch: ResultBatch) -> set[int]:
     """Returns the runs whose last pending record this was."""
     fresh = _claim_events(session, batch)
+    ends: dict[str, str] = {}
+    """Event id -> the event id of the outcome in which it ends."""
     settled: Counter[int] = Counter()
     outcomes: list[dict[str, Any]] = []
     # Sorted, and the rows that batches share (counters, runs) last: two of them lock in the same order.
@@ -155,9 +157,13 @@ def save(session: Session, batch: ResultBatch) -> set[int]:
                 _plan_again(session, batch, result)
             continue
         _save_intent(session, batch, result)
-        settled.update(_save_wait(session, batch, result))
-        if result.outcome is not None and not counted:
-            outcomes.append(_outcome_row(batch, result))
+        runs, answered = _save_wait(session, batch, result)
+        settled.update(runs)
+        events = [one for one in result.event_ids if one in fresh]
+        ends |= dict.fromkeys([*events, *answered], events[0] if events else result.event_ids[0])
+        if events and result.outcome is not None:
+            outcomes.append(_outcome_row(batch, result, events))
+    _note_ends(session, batch, ends)
     _insert_outcomes(session, outcomes)
     _count(session, batch, outcomes)
     if batch.last:
@@ -174,19 +180,31 @@ def _nothing_pending(session: Session, run_id: int, settled: int) -> bool:
 
 def _claim_events(session: Session, batch: ResultBatch) -> set[str]:
     """Of the events that end here, those that have no outcome yet."""
-    folded = {event: one.event_ids[0] for one in batch.results if one.outcome is not None for event in one.event_ids}
-    if not folded:
+    ids = [event for result in batch.results if result.outcome is not None for event in result.event_ids]
+    if not ids:
         return set()
-    ids = sorted(folded)
     rows = session.execute(
         text(
-            "INSERT INTO event_done (event_id, outcome_event, workspace_id) "
-            "SELECT e, o, :workspace FROM unnest(CAST(:ids AS text[]), CAST(:outcomes AS text[])) AS f(e, o) "
+            "INSERT INTO event_done (event_id, workspace_id) SELECT unnest(CAST(:ids AS text[])), :workspace "
             "ON CONFLICT DO NOTHING RETURNING event_id"
         ),
-        {"ids": ids, "outcomes": [folded[event] for event in ids], "workspace": batch.workspace_id},
+        {"ids": sorted(set(ids)), "workspace": batch.workspace_id},
     )
     return {row.event_id for row in rows}
+
+
+def _note_ends(session: Session, batch: ResultBatch, ends: Mapping[str, str]) -> None:
+    """In which outcome each event ended, and those that waited in a due row which an outcome answered (P9)."""
+    if ends:
+        session.execute(
+            text(
+                "INSERT INTO event_done (event_id, outcome_event, workspace_id) "
+                "SELECT e, o, :workspace FROM unnest(CAST(:ids AS text[]), CAST(:outcomes AS text[])) AS f(e, o) "
+                "ON CONFLICT (event_id) DO UPDATE SET outcome_event = excluded.outcome_event "
+                "WHERE event_done.outcome_event IS NULL"
+            ),
+            {"ids": sorted(ends), "outcomes": [ends[one] for one in sorted(ends)], "workspace": batch.workspace_id},
+        )
 
 
 _INSERT_BINDING = text(
@@ -255,6 +273,7 @@ def _event(batch: ResultBatch, result: Result, *, attempt: int) -> ChangeEvent:
     """The event that looks at the record afresh."""
     return ChangeEvent(
         event_id=result.event_ids[0],
+        folded=tuple(result.event_ids[1:]),
         correlation_id=result.event_ids[0],
         integration_id=batch.integration_id,
         pair=result.pair,
@@ -290,8 +309,9 @@ def _save_intent(session: Session, batch: ResultBatch, result: Result) -> None:
         )
 
 
-def _save_wait(session: Session, batch: ResultBatch, result: Result) -> set[int]:
-    """Writes or ends the due row; returns the runs for which the record is settled by this."""
+def _save_wait(session: Session, batch: ResultBatch, result: Result) -> tuple[set[int], list[str]]:
+    """Writes or ends the due row; returns the runs for which the record is settled by this, and the events that waited
+    in the row and end by it."""
     key = {
         "integration": batch.integration_id,
         "pair": result.pair,
@@ -300,20 +320,27 @@ def _save_wait(session: Session, batch: ResultBatch, result: Result) -> set[int]
     }
     where = "integration_id = :integration AND pair = :pair AND side = :side AND record_id = :record"
     ended: set[int] = {result.run_id} if result.run_id else set()
+    waited: list[str] = []
     if result.outcome is not None:
         # A run that waits for this record gets its answer, whichever event brought it.
         # One that was parked after this was read speaks of something newer: it stays.
         answered = "(event->>'id' = ANY(:events) OR coalesce(parked_at <= CAST(:opened AS timestamptz), true))"
-        waiting = session.execute(
-            text(f"DELETE FROM due WHERE {where} AND {answered} RETURNING run_id"),
+        row = session.execute(
+            text(f"DELETE FROM due WHERE {where} AND {answered} RETURNING run_id, why, event"),
             {**key, "events": result.event_ids, "opened": batch.opened_at if result.fresh else "-infinity"},
-        ).scalar()
-        ended |= {waiting} if waiting else set()
+        ).first()
+        ended |= {row.run_id} if row is not None and row.run_id else set()
+        waited = _ids_of(row.event) if row is not None and row.why != "failed" else []
     if (wait := result.wait) is not None:
         _upsert_due(session, batch, result, why=wait.why, in_s=wait.in_s, attempts=wait.attempts, event=wait.event)
     if result.outcome is None:
-        return set()
-    return {run for run in ended if _settle_staged(session, run, result)}
+        return set(), []
+    return {run for run in ended if _settle_staged(session, run, result)}, waited
+
+
+def _ids_of(event: Mapping[str, str]) -> list[str]:
+    """Of a due row's envelope."""
+    return [event["id"], *event.get("fold", "").split()]
 
 
 def _settle_staged(session: Session, run_id: int, result: Result) -> bool:
@@ -347,7 +374,10 @@ def _upsert_due(
                 CAST(:run AS bigint))
             ON CONFLICT (integration_id, pair, side, record_id) DO UPDATE SET why = excluded.why,
                 reason = excluded.reason, detail = excluded.detail, attempts = excluded.attempts,
-                due_at = excluded.due_at, sent_at = NULL, event = excluded.event, parked_at = clock_timestamp(),
+                due_at = excluded.due_at, sent_at = NULL, parked_at = clock_timestamp(),
+                event = CASE WHEN d.why = 'failed' OR d.event->>'id' = excluded.event->>'id' THEN excluded.event
+                    ELSE excluded.event || jsonb_build_object('fold', concat_ws(' ', excluded.event->>'fold',
+                        d.event->>'id', d.event->>'fold')) END,
                 run_id = CASE WHEN excluded.why = 'failed' THEN NULL ELSE coalesce(excluded.run_id, d.run_id) END
             """
         ),
@@ -368,13 +398,14 @@ def _upsert_due(
     )
 
 
-def _outcome_row(batch: ResultBatch, result: Result) -> dict[str, Any]:
+def _outcome_row(batch: ResultBatch, result: Result, events: Sequence[str]) -> dict[str, Any]:
+    """`events`: those that have no outcome yet; one that came twice may be among the others."""
     return {
         "workspace_id": batch.workspace_id,
         "integration_id": batch.integration_id,
         "run_id": batch.run_id,
-        "event_id": result.event_ids[0],
-        "events": len(result.event_ids),
+        "event_id": events[0],
+        "events": len(events),
         "origin": result.origin,
         "pair": result.pair,
         "direction": batch.direction[_source_side(result)],

@@ -74,7 +74,7 @@ def advance(ports: Ports, keeper: Keeper, run_id: int) -> None:
     again, not_before = False, None
     try:
         with keeper.claim(run_id, owner):
-            again = _RunWork(ports, keeper, run_id, claimed.integration_id).go()
+            again = _RunWork(ports, keeper, run_id, claimed.integration_id, owner).go()
     except RetryableError as error:
         not_before = error.retry_after_s or ports.settings.scaled(10.0)
         _note_waiting(ports, run_id, str(error))
@@ -180,7 +180,8 @@ def _wake_idle(ports: Ports) -> None:
 class _RunWork:
     """One claimed stretch of work on a run."""
 
-    def __init__(self, ports: Ports, keeper: Keeper, run_id: int, integration_id: int) -> None:
+    def __init__(self, ports: Ports, keeper: Keeper, run_id: int, integration_id: int, owner: str) -> None:
+        self._owner = owner
         self._ports = ports
         self._keeper = keeper
         self._id = run_id
@@ -210,6 +211,8 @@ class _RunWork:
         with self._ports.db.transaction() as session:
             self._ports.epoch.check(session)
             got = self._ports.leases.take(session, self._context.org_ids, holder)
+            if not isinstance(got, Held) and not self._mine(session):
+                raise LeaseLost(f"Run {self._id} goes on elsewhere, or has ended.")  # and the lease is not taken
             if isinstance(got, Held):
                 session.execute(
                     text("UPDATE run SET waiting_for = :who WHERE id = :run"),
@@ -218,6 +221,11 @@ class _RunWork:
                 return None
             session.execute(text("UPDATE run SET waiting_for = NULL WHERE id = :run"), {"run": self._id})
             return got
+
+    def _mine(self, session: Session) -> bool:
+        """A process that was frozen after it claimed the run must not bring an ended run's lease to life."""
+        query = "SELECT 1 FROM run WHERE id = :run AND claimed_by = :owner AND ended_at IS NULL FOR KEY SHARE"
+        return session.execute(text(query), {"run": self._id, "owner": self._owner}).first() is not None
 
     def _begin(self) -> RunState:
         """Preflight, once: guards, and one listing per pair and side with its window."""
@@ -305,7 +313,8 @@ class _RunWork:
             self._stage(session, listing, facts, rows, read_at)
             session.execute(
                 text(
-                    "UPDATE listing SET cursor = :cursor, done = :done, rows = rows + :n "
+                    "UPDATE listing SET cursor = :cursor, done = :done, rows = rows + :n, "
+                    "vendor_at = coalesce(vendor_at, CAST(:vendor_at AS timestamptz)) "
                     "WHERE run_id = :run AND pair = :pair AND side = :side"
                 ),
                 {
@@ -315,6 +324,7 @@ class _RunWork:
                     "cursor": page.next_cursor,
                     "done": done,
                     "n": len(page.rows),
+                    "vendor_at": page.at if listing.cursor is None else None,
                 },
             )
         at("page.saved")
@@ -550,7 +560,7 @@ class _RunWork:
         return False
 
     def _advance_watermarks(self, session: Session) -> None:
-        """The start of this run (TR-5). It never goes back."""
+        """The start of this run (TR-5), by the vendor's clock where that is behind ours (P12). It never goes back."""
         started = session.execute(text("SELECT started_at FROM run WHERE id = :run"), {"run": self._id}).scalar_one()
         for name in self._context.pairs:
             for side in Side:
@@ -571,10 +581,17 @@ class _RunWork:
                     {
                         **key,
                         "workspace": self._context.workspace_id,
-                        "mark": advanced(current, started),
+                        "mark": advanced(current, self._vendor_start(session, key, started)),
                         "run": self._id,
                     },
                 )
+
+    def _vendor_start(self, session: Session, key: dict[str, Any], started: datetime) -> datetime:
+        told: datetime | None = session.execute(
+            text("SELECT vendor_at FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"),
+            {"run": self._id, "pair": key["pair"], "side": key["side"]},
+        ).scalar()
+        return started if told is None else min(started, told)
 
 
 _STAGE = text(

@@ -153,6 +153,7 @@ def _event(work: Work, *, attempt: int, as_it_was: bool = False) -> dict[str, st
         replace(
             folded.newest,
             event_id=folded.event_ids[0],
+            folded=folded.event_ids[1:],
             run_id=folded.run_id,
             received_at=folded.received_at,
             origin=folded.origin if as_it_was else Origin.RETRY,

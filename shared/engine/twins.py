@@ -68,6 +68,9 @@ class Twins:
         elif not self._known_absent(work):
             work.twin_id = self._look(work, work.name)
             self._note_maker(work)
+            if work.twin_id is None and work.open and work.key in self._making:
+                # It may be the twin that is being made for a record which was renamed meanwhile: that one will know.
+                self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, why="blocked", in_s=self._settler.soon_s)
 
     def _known_absent(self, work: Work) -> bool:
         """A run that listed both sides whole found no twin, and that can still be believed (docs/decisions.md)."""

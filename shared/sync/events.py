@@ -53,6 +53,8 @@ class ChangeEvent:
     run_id: int | None = None
     staged: bool = False
     attempt: int = 0
+    folded: tuple[str, ...] = ()
+    """Ids of events that were folded into this one before it waited: they end with it."""
 
 
 def encode(event: ChangeEvent) -> dict[str, str]:
@@ -73,6 +75,8 @@ def encode(event: ChangeEvent) -> dict[str, str]:
     }
     if event.run_id is not None:
         wire["run"] = str(event.run_id)
+    if event.folded:
+        wire["fold"] = " ".join(event.folded)
     return wire
 
 
@@ -102,6 +106,7 @@ def _decode(wire: Mapping[str, str]) -> ChangeEvent:
         run_id=int(run_id) if run_id else None,
         staged=wire.get("stg", "0") == "1",
         attempt=int(wire.get("try", "0")),
+        folded=tuple(wire.get("fold", "").split()),
     )
 
 
@@ -137,7 +142,8 @@ class Folded:
 
     @property
     def event_ids(self) -> tuple[str, ...]:
-        return tuple(event.event_id for event in self.events)
+        ids = [one for event in self.events for one in (event.event_id, *event.folded)]
+        return tuple(dict.fromkeys(ids))
 
     @property
     def correlation_id(self) -> str:
@@ -207,13 +213,13 @@ def shard_of(root_key: str, shards: int) -> int:
 def root_of(
     pair: str, side: Side, record_id: RecordId, *, bound_left: RecordId | None = None, folded_key: str = ""
 ) -> str:
-    """What must not be worked on twice at once: the binding (by its left id), else the match key, else the record.
+    """What must not be worked on twice at once: the binding (by its left record), else the match key, else the record.
 
     `folded_key` is `match.fold_key` of the record's key, where it is known. The two ends of a binding to come meet
     only if their keys are; the lock per root holds the rest.
     """
     if bound_left is not None:
-        return f"{pair}/b/{bound_left}"
+        return f"{pair}/{Side.LEFT.value}/{bound_left}"
     if folded_key:
         return f"{pair}/k/{folded_key}"
     return f"{pair}/{side.value}/{record_id}"

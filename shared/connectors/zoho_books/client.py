@@ -224,4 +224,4 @@ def _page(module: Module, answer: Answer, page: int) -> Page:
     rows = _records(module, answer, complete=not module.thin_list)
     if context.has_more_page and len(rows) < context.per_page:
         raise unclear(RULES.vendor, answer.is_write, "answered with a page that is cut short")
-    return Page(rows, str(page + 1) if context.has_more_page else None)
+    return Page(rows, str(page + 1) if context.has_more_page else None, answer.at)

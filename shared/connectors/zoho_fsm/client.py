@@ -201,12 +201,12 @@ def _record(module: Module, row: Row, answer: Answer) -> Record:
 def _page(module: Module, answer: Answer, page: int) -> Page:
     """A page that is shorter than it says while more follow was cut: its rows are not known, so it is read again."""
     if answer.body is None:
-        return Page((), None)
+        return Page((), None, answer.at)
     shown = parsed(RULES, schemas.ListAnswer, answer)
     if shown.info.more_records and len(shown.data) < shown.info.per_page:
         raise unclear(RULES.vendor, answer.is_write, "answered with a page that is cut short")
     rows = tuple(_record(module, row, answer) for row in shown.data)
-    return Page(rows, str(page + 1) if shown.info.more_records else None)
+    return Page(rows, str(page + 1) if shown.info.more_records else None, answer.at)
 
 
 def _rows(answer: Answer) -> Sequence[Row]:
