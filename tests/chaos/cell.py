@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import redis
 from tests.auditor.journal import Journal
 from tests.chaos import judge
 from tests.chaos.people import People
-from tests.chaos.rig import VENDORS, Rig, RigError, Shape
+from tests.chaos.rig import RUN_ENDED, VENDORS, Rig, RigError, Shape
 from tests.chaos.strike import Strike
 
 SAME_RUN_S = 60.0
@@ -94,9 +96,12 @@ class Scene:
         self._remember()
         self.closing_sync = False
         """Whether one more sync is needed before both sides can agree, whatever the deliveries say."""
+        self.wrong_clocks = False
         self.settled_sync = False
         """Whether the body itself ended with a sync after everybody's last edit."""
         self._at_over: tuple[Any, ...] | None = None
+        self._healed_at: float | None = None
+        self._watch: threading.Thread | None = None
 
     # What bodies do
 
@@ -160,9 +165,20 @@ class Scene:
         }
 
     def over(self) -> None:
-        """The fault ends here: from now on the product heals itself."""
+        """The fault ends here: from now on the product heals itself, and it is watched when the run goes on."""
         self.over_at = time.monotonic()
         self._at_over = self._progress()
+        self._watch = threading.Thread(target=self._watch_run, args=(self.over_at,), name="heals", daemon=True)
+        self._watch.start()
+
+    def _watch_run(self, since: float) -> None:
+        ends = since + max(60.0, self.cell.bound_s * 5 * self.rig.shape.scale)
+        while time.monotonic() < ends and since == self.over_at:
+            now = self._progress()
+            if now is not None and (now != self._at_over or now[0] in RUN_ENDED):
+                self._healed_at = time.monotonic()
+                return
+            time.sleep(0.03)
 
     def must(self, condition: bool, what: str) -> None:
         """A finding of the cell's own, beside the auditor's."""
@@ -176,15 +192,18 @@ class Scene:
     # What the frame does
 
     def healed_s(self) -> float | None:
-        """Waits for the run's first step after the fault; in the product's time. None: no run was cut off."""
-        if self._at_over is None or self.over_at is None or self.sync_id is None:
+        """Waits for the run's first step after the fault; in the product's time. None: no run was cut off.
+
+        Raises RigError where it never went on.
+        """
+        if self.over_at is None or self._at_over is None or self._watch is None:
             return None
-        if self._at_over[0] in ("completed", "completed_with_failures", "failed", "cancelled"):
+        if self._at_over[0] in RUN_ENDED:
             return 0.0
-        before = self._at_over
-        bound_s = max(30.0, self.cell.bound_s * 3 * self.rig.shape.scale)
-        self.rig.wait(lambda: self._progress() not in (None, before), "the run goes on", bound_s)
-        return (time.monotonic() - self.over_at) / self.rig.shape.scale
+        self._watch.join()
+        if self._healed_at is None:
+            raise RigError("never came true: the run goes on")
+        return (self._healed_at - self.over_at) / self.rig.shape.scale
 
     def _progress(self) -> tuple[Any, ...] | None:
         if self.sync_id is None:
@@ -244,5 +263,6 @@ def _keep(rig: Rig, scene: Scene, line: Line, target: Path) -> None:
     line.evidence = str(target)
     rig.keep_evidence(target)
     (target / "findings.txt").write_text("\n".join(line.findings) + "\n")
-    scene.journal.save(target / "journal.json")
+    with suppress(Exception):  # what people wrote may be no UTF-8
+        scene.journal.save(target / "journal.json")
     judge.keep(rig, scene, target)

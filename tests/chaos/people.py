@@ -103,6 +103,7 @@ class People:
         begin = time.time() * 1000
         made = self.rig.control("POST", vendor, f"edits/{module}", fields)
         record_id = _id_of(made)
+        fields = {name: _printable(value) for name, value in fields.items()}
         self.journal.append(Edit(vendor, module, record_id, fields, begin, time.time() * 1000, kind="create"))
         return record_id
 
@@ -144,6 +145,11 @@ class People:
                 self.some_edit()
         except Exception as error:  # noqa: BLE001  (told by `stop`, on the cell's own thread)
             self.trouble.append(error)
+
+
+def _printable(value: object) -> object:
+    """For the journal: a text that is no UTF-8 cannot be kept there."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _id_of(made: Json) -> str:

@@ -215,7 +215,9 @@ class Rig:
     # The vendors
 
     def control(self, method: str, vendor: str, what: str, body: object | None = None) -> Json:
-        answer = self._http.request(method, f"{self.sandbox_url}/_sandbox/{vendor}/{what}", json=body)
+        # Written here, in plain ASCII: texts that are no UTF-8 travel as escapes.
+        content = None if body is None else json.dumps(body).encode()
+        answer = self._http.request(method, f"{self.sandbox_url}/_sandbox/{vendor}/{what}", content=content)
         if answer.status_code != 200:
             raise RigError(f"{method} {vendor}/{what}: {answer.status_code} {answer.text[:300]}")
         found: Json = answer.json()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.chaos.cell import Cell, Scene
+from tests.chaos.cell import OTHER_HOLDER_S, Cell, Scene
 from tests.chaos.people import BOOKS_ITEMS, COMPANIES, CONTACTS, ITEMS
 from tests.chaos.shapes import PLAIN, TRUE
 from tests.chaos.strike import EXIT
@@ -198,6 +198,7 @@ CELLS: list[Cell] = [
         PLAIN,
         fresh=True,
     ),
-    Cell("poison", "kills its worker", 1, kills_its_worker, PLAIN, fresh=True),
-    Cell("poison", "kills its worker", 2, kills_its_worker, TRUE, fresh=True),
+    # A sync waits for the batch of a dead worker as for any other holder.
+    Cell("poison", "kills its worker", 1, kills_its_worker, PLAIN, fresh=True, bound_s=OTHER_HOLDER_S),
+    Cell("poison", "kills its worker", 2, kills_its_worker, TRUE, fresh=True, bound_s=OTHER_HOLDER_S),
 ]
