@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
 from api import webhooks
+from api.bodies import BoundedBodies
 from api.ports import open_doors
 from api.routes import health, integrations, runs
 from shared.db.session import REFUSED_BY_POSTGRES
@@ -53,7 +55,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(runs.router, prefix="/api/v1")
     app.router.routes.append(webhooks.route)
     app.add_exception_handler(BothwaysError, _known_trouble)
+    app.add_exception_handler(RequestValidationError, _misshapen)
     app.add_exception_handler(Exception, _mistake)
+    app.add_middleware(BoundedBodies, most_bytes=chosen.webhook_max_bytes)
     return app
 
 
@@ -66,6 +70,18 @@ async def _known_trouble(_request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 400)
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
     return JSONResponse({"code": error.code, "message": str(error)}, status_code=status, headers=headers)
+
+
+async def _misshapen(_request: Request, error: Exception) -> JSONResponse:
+    """What is wrong and where, never what was sent: it may be a secret, or nothing that JSON can hold."""
+    wrong = error.errors() if isinstance(error, RequestValidationError) else []
+    detail = [{"loc": [_shown(part) for part in one["loc"]], "msg": _shown(one["msg"])} for one in wrong]
+    where = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in detail)
+    return JSONResponse({"code": "BAD_REQUEST", "message": where[:1000], "detail": detail}, status_code=422)
+
+
+def _shown(part: object) -> str:
+    return str(part).encode("utf-8", "replace").decode()[:200]
 
 
 async def _mistake(_request: Request, _error: Exception) -> JSONResponse:

@@ -27,6 +27,8 @@ RESULTS = PREFIX + "results"
 LANES = PREFIX + "lanes"
 MARKER, EPOCH = PREFIX + "marker", PREFIX + "epoch"
 LIVE, BULK = "live", "bulk"
+FREE_READS = 5
+"""So many webhooks of a record may tell of nothing within a minute before the next ones have to wait."""
 _CANARY_S = 86_400
 
 # The woken flag is set by whoever finds it unset: that one wakes a drainer. It lasts a minute at most, so a lost
@@ -355,6 +357,20 @@ class Bus:
             for record in records:
                 pipe.set(f"{PREFIX}worked:{record}", "1", px=max(1, int(seconds * 1000)))
             pipe.execute()
+
+    def note_for_nothing(self, records: Sequence[str]) -> None:
+        """Webhooks that told of no change: after some of them within a minute, the next are put off for longer and
+        longer. Somebody who repeats a delivery that they saw costs few reads by that."""
+        if not records:
+            return
+        with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+            for record in records:
+                pipe.incr(f"{PREFIX}for_nothing:{record}")
+                pipe.expire(f"{PREFIX}for_nothing:{record}", 60)
+            counts = pipe.execute()[::2]
+        for record, count in zip(records, counts, strict=True):
+            if count > FREE_READS:
+                self.note_worked([record], min(2.0 ** (count - FREE_READS), 30.0))
 
     def forget_lane(self, lane: Lane) -> None:
         with redis_errors(), self.redis.pipeline(transaction=True) as pipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.deps import MOST_ID, Id, TheDoors, TheWorkspace
 from shared.services.events import RecordSync
@@ -13,6 +13,13 @@ from shared.services.integrations import IntegrationView
 from shared.sync.model import Side
 
 router = APIRouter(prefix="/integrations", tags=["integrations"])
+
+
+def plain(value: str) -> str:
+    """Without what neither a database nor a terminal takes. Raises ValueError."""
+    if any(not char.isprintable() or "\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError("no control characters, and nothing that is half a character")
+    return value
 
 
 OrgId = Annotated[int, Field(ge=1, le=MOST_ID)]
@@ -23,10 +30,10 @@ class NewIntegration(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: str
+    kind: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(plain)]
     left_org_id: OrgId
     right_org_id: OrgId
-    name: str | None = None
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain)] | None = None
 
 
 Short = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]

@@ -120,6 +120,9 @@ local function room_in(i, free)
   return math.min(ms, math.max(1, leaves(i, arg(i, RESERVE)) - give(i) * free / arg(i, KEPT) + 1))
 end
 
+-- At the window's even pace, or so slowly that what is free lasts until the next call comes back.
+local function gap(i, free) return math.max(arg(i, WINDOW) / arg(i, CALLS), leaves(i, 1) / free) end
+
 local wait, who, name = 0, 0, ''
 local function must_wait(ms, by, what)
   if ms > wait then wait, who, name = ms, by, what or '' end
@@ -142,10 +145,10 @@ for i = 1, limits do
     if window == 0 then must_wait(20 * (ahead + 1), i)
     else must_wait(room_in(i, free), i) end
   elseif arg(i, PACED) == 1 and used * 2 >= calls then
-    local gap = window / calls
+    local step = gap(i, free - reserved)
     local due = math.max(now, tonumber(redis.call('HGET', hash(i), 'pace') or 0))
-    local early = due - now - gap * math.max(1, math.floor(calls / 12)) + gap * ahead
-    if early > 0 then must_wait(math.ceil(early), i) else paces[i] = due + gap end
+    local early = due - now - step * math.max(1, math.floor(calls / 12)) + step * ahead
+    if early > 0 then must_wait(math.ceil(early), i) else paces[i] = due + step end
   end
 end
 

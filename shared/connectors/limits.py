@@ -7,8 +7,8 @@ each call is followed by another one window later, which is as much as a fixed w
 Classes are served in their order (`CallClass`), by arrival within one. Each keeps a share of a limit from those below
 it, 5 % of it in all; the shares are given free bit by bit in the last 5 s of a minute (in proportion of other windows):
 while as many calls as are reserved come back within that time, somebody who needs them waits for seconds at most. From
-half a window on, runs and audits go at the window's even pace: calls that were made in a burst come back in a burst, a
-window later, and until then there would be none for anybody.
+half a window on, runs and audits are paced, so that what is left lasts until calls come back: calls that were made in a
+burst come back in a burst, a window later, and until then there would be none for anybody.
 """
 
 from __future__ import annotations

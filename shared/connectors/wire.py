@@ -72,7 +72,7 @@ def text(value: object) -> str | None:
         case int():
             return str(value)
         case Decimal():
-            return f"{value:f}"
+            return _number_text(value)
         case _:
             return None
 
@@ -122,9 +122,9 @@ def utc(value: object) -> datetime | None:
         return None
     try:
         parsed = datetime.fromisoformat(value.strip())
-    except ValueError:
+        return parsed.astimezone(UTC) if parsed.tzinfo is not None else None
+    except (ValueError, OverflowError):  # the second at the edges of the calendar
         return None
-    return parsed.astimezone(UTC) if parsed.tzinfo is not None else None
 
 
 _QUOTED = re.compile(r'"[^\n]*"|“[^\n]*”|(?<!\w)\'[^\n]*\'(?!\w)')

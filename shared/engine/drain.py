@@ -282,6 +282,12 @@ def _settle_done(ports: Ports, session: _Session, opened: OpenBatch, entries: li
         if work.result and work.result.origin == Origin.WEBHOOK and work.result.outcome not in ("echo", "unchanged")
     ]
     ports.bus.note_worked(worked, ports.settings.scaled(ports.settings.debounce_s))
+    for_nothing = [
+        _record_key(session.context.id, work.folded)
+        for work in done
+        if work.result and work.result.origin == Origin.WEBHOOK and work.result.outcome in ("echo", "unchanged")
+    ]
+    ports.bus.note_for_nothing(for_nothing)
 
 
 def _settle(

@@ -23,6 +23,7 @@ from shared.engine.context import lane_of
 from shared.errors import NotFound, Refused, Unavailable, WebhookRefused
 from shared.integrations.registry import integration as declared
 from shared.points import at
+from shared.rates import Bucket
 from shared.services.connections import ConnectionService, WebhookTarget
 from shared.settings import Settings
 from shared.sync.events import ChangeEvent, Origin, encode
@@ -33,6 +34,11 @@ from shared.sync.states import RunKind
 
 CACHE_S = 5.0
 """How long a door remembers whom a path token belongs to: a delivery costs one call to Redis, none to Postgres."""
+
+RATE_PER_S, BURST = 500.0, 20_000.0
+"""Deliveries to one webhook, of which most a vendor's mass update may bring; over it the door answers 503."""
+STRANGERS_PER_S = 50.0
+"""Paths that are not remembered cost a look into Postgres."""
 
 
 class WakeDrain(Protocol):
@@ -65,6 +71,7 @@ class _Route:
 class _Known:
     until: float
     target: WebhookTarget | None
+    bucket: Bucket
     routes: dict[ModuleName, tuple[_Route, ...]] = field(default_factory=dict)
 
 
@@ -94,6 +101,7 @@ class EventService:
         self._settings = settings
         self._lock = threading.Lock()
         self._cache: dict[str, _Known] = {}
+        self._strangers = Bucket(STRANGERS_PER_S, STRANGERS_PER_S * 10)
 
     def accept_webhook(self, vendor: str, path_token: str, request: WebhookRequest) -> int:
         """Puts one event per changed record and integration on its lane; returns how many.
@@ -102,6 +110,8 @@ class EventService:
         400), Unavailable (nothing was kept: the vendor, or the next poll, brings it again).
         """
         known = self._known(vendor, path_token)
+        if not known.bucket.take():
+            raise Unavailable("Too many deliveries at once; send this again later.", retry_after_s=1)
         if known.target is None:
             raise WebhookRefused("unknown webhook", status=401)
         parser = get_vendor(vendor).webhooks
@@ -203,23 +213,26 @@ class EventService:
             found = self._cache.get(key)
         if found is not None and found.until > time.monotonic():
             return found
-        found = self._look_up(vendor, path_token)
+        if found is None and not self._strangers.take():
+            raise Unavailable("Too many deliveries at once; send this again later.", retry_after_s=1)
+        bucket = found.bucket if found is not None else Bucket(RATE_PER_S, BURST)
+        found = self._look_up(vendor, path_token, bucket)
         with self._lock:
             if len(self._cache) > 10_000:  # made-up tokens must not fill the memory
                 self._cache.clear()
             self._cache[key] = found
         return found
 
-    def _look_up(self, vendor: str, path_token: str) -> _Known:
+    def _look_up(self, vendor: str, path_token: str, bucket: Bucket) -> _Known:
         until = time.monotonic() + CACHE_S
         try:
             get_vendor(vendor)
         except NotFound:
-            return _Known(until, None)
+            return _Known(until, None, bucket)
         target = self._connections.webhook_target(path_token)
         if target is None or target.vendor != vendor:
-            return _Known(until, None)
-        return _Known(until, target, self._routes(target))
+            return _Known(until, None, bucket)
+        return _Known(until, target, bucket, self._routes(target))
 
     def _routes(self, target: WebhookTarget) -> dict[ModuleName, tuple[_Route, ...]]:
         routes: dict[ModuleName, tuple[_Route, ...]] = {}

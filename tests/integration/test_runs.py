@@ -183,12 +183,14 @@ def test_the_watermark_is_the_start_of_the_run_and_the_window_overlaps(world: Wo
     run = world.runs.recent(world.workspace)[0]
     marks = world.office.sql("SELECT pair, side, read_from FROM watermark")
     assert len(marks) == 4
-    assert {row["read_from"] for row in marks} == {run["started_at"]}
+    # By the vendor's clock where that is behind ours; its answers tell whole seconds.
+    starts = {row["read_from"] for row in marks}
+    assert all(timedelta(0) <= run["started_at"] - start <= timedelta(seconds=1) for start in starts)
     later = world.sync()
     since = {row["since"] for row in world.office.sql("SELECT since FROM listing WHERE run_id = :r", r=later.id)}
     overlap = timedelta(seconds=world.office.settings.overlap_s)
-    assert since <= {None, run["started_at"] - overlap}
-    assert run["started_at"] - overlap in since, "Books' contacts can be listed by their time"
+    assert since <= {None, *(start - overlap for start in starts)}
+    assert since - {None}, "Books' contacts can be listed by their time"
 
 
 @pytest.mark.rule("TR-5", "P12")
