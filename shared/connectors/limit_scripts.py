@@ -144,10 +144,10 @@ for i = 1, limits do
   if free - reserved < 1 then
     if window == 0 then must_wait(20 * (ahead + 1), i)
     else must_wait(room_in(i, free), i) end
-  elseif arg(i, PACED) == 1 and used * 2 >= calls then
+  elseif arg(i, PACED) == 1 and used * 4 >= calls then
     local step = gap(i, free - reserved)
     local due = math.max(now, tonumber(redis.call('HGET', hash(i), 'pace') or 0))
-    local early = due - now - step * math.max(1, math.floor(calls / 12)) + step * ahead
+    local early = due - now - step * math.max(1, math.floor(calls / 60)) + step * ahead
     if early > 0 then must_wait(math.ceil(early), i) else paces[i] = due + step end
   end
 end

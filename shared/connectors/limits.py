@@ -7,8 +7,10 @@ each call is followed by another one window later, which is as much as a fixed w
 Classes are served in their order (`CallClass`), by arrival within one. Each keeps a share of a limit from those below
 it, 5 % of it in all; the shares are given free bit by bit in the last 5 s of a minute (in proportion of other windows):
 while as many calls as are reserved come back within that time, somebody who needs them waits for seconds at most. From
-half a window on, runs and audits are paced, so that what is left lasts until calls come back: calls that were made in a
-burst come back in a burst, a window later, and until then there would be none for anybody.
+a quarter of a window on, runs and audits are paced, so that what is left lasts until calls come back: calls that were
+made in a burst come back in a burst, a window later, and until then there would be none for anybody. (Simulated at 60
+a minute, with somebody who needs two calls every 7 to 20 s: they wait 2.3 s at worst, and 97 % of the calls are used.
+Paced from half a window on it is 8 s, at an even pace that does not ask when calls come back 26 s, without pace 38 s.)
 """
 
 from __future__ import annotations
