@@ -264,6 +264,10 @@ class Bus:
         with redis_errors():
             self.redis.set(f"{lane.key}:paused", "1", px=max(1, int(seconds * 1000)))
 
+    def resume(self, lane: Lane) -> None:
+        with redis_errors():
+            self.redis.delete(f"{lane.key}:paused")
+
     def paused(self, lane: Lane) -> bool:
         with redis_errors():
             return bool(self.redis.exists(f"{lane.key}:paused"))

@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     """… and after what silence its work counts as stalled."""
     tick_s: float = 5.0
     """Due rows, due runs and the sweep that wakes what was missed."""
+    quota_patience_s: float = 120.0
+    """LK-4: a run that waits longer for quota gives its orgs back, and goes on from its checkpoint later."""
     debounce_s: float = 1.0
     """A record's first webhook is worked on at once, the following ones so far apart."""
     doubt_looks: int = 3

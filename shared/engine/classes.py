@@ -37,6 +37,10 @@ def lane_for(event: ChangeEvent, shards: int) -> Lane:
     return lane_of(event.integration_id, kind, event.pair, event.side, event.record_id, shards)
 
 
+def bulk_lanes(integration_id: int, shards: int) -> list[Lane]:
+    return [Lane(integration_id, BULK, shard) for shard in range(shards)]
+
+
 class HasEvent(Protocol):
     @property
     def event(self) -> ChangeEvent: ...

@@ -44,6 +44,7 @@ def send_due(ports: Ports) -> None:
                     SELECT id, sent_at IS NOT NULL AS again FROM due WHERE due_at <= clock_timestamp()
                       AND why <> 'failed'
                       AND (sent_at IS NULL OR sent_at < clock_timestamp() - make_interval(secs => :again))
+                      AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = due.run_id AND run.resume_at IS NOT NULL)
                     ORDER BY due_at LIMIT :n FOR UPDATE SKIP LOCKED) f
                 WHERE d.id = f.id RETURNING d.event, f.again
                 """
@@ -109,6 +110,7 @@ def wake_runs(ports: Ports) -> None:
                 SELECT id FROM run WHERE kind <> 'webhook'
                   AND state NOT IN ('completed', 'completed_with_failures', 'failed', 'cancelled')
                   AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+                  AND (resume_at IS NULL OR resume_at <= clock_timestamp())
                 """
             )
         ).all()

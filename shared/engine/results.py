@@ -162,7 +162,7 @@ def save(session: Session, batch: ResultBatch) -> set[int]:
         events = [one for one in result.event_ids if one in fresh]
         ends |= dict.fromkeys([*events, *answered], events[0] if events else result.event_ids[0])
         if events and result.outcome is not None:
-            outcomes.append(_outcome_row(batch, result, events))
+            outcomes.append(_outcome_row(batch, result, list(dict.fromkeys([*events, *answered]))))
     _note_ends(session, batch, ends)
     _insert_outcomes(session, outcomes)
     _count(session, batch, outcomes)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from shared.bus import BULK
 from shared.connectors.base import ListOrder, ModuleFacts, Page
 from shared.engine.agreed import listed_hash
+from shared.engine.classes import bulk_lanes
 from shared.engine.context import Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.known import BindingRow, binding_row
@@ -30,6 +31,7 @@ from shared.errors import (
     ConfigError,
     LeaseLost,
     NotFound,
+    RateLimited,
     RecordRejected,
     RetryableError,
     RunStopped,
@@ -58,6 +60,7 @@ _CLAIM = text(
     WHERE id = :run AND kind <> 'webhook'
       AND state NOT IN ('completed', 'completed_with_failures', 'failed', 'cancelled')
       AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+      AND (resume_at IS NULL OR resume_at <= clock_timestamp())
     RETURNING id, integration_id
     """
 )
@@ -78,6 +81,8 @@ def advance(ports: Ports, keeper: Keeper, run_id: int) -> None:
     except RetryableError as error:
         not_before = error.retry_after_s or ports.settings.scaled(10.0)
         _note_waiting(ports, run_id, str(error))
+        if isinstance(error, RateLimited) and not_before > ports.settings.scaled(ports.settings.quota_patience_s):
+            _park(ports, claimed.integration_id, run_id, owner, not_before)
     except (RunStopped, ConfigError, RecordRejected, NotFound) as error:
         _fail(ports, run_id, owner, error)
     except LeaseLost:
@@ -132,6 +137,26 @@ def _all_settled(ports: Ports, run_id: int) -> bool:
 def _note_waiting(ports: Ports, run_id: int, why: str) -> None:
     with ports.db.transaction() as session:
         session.execute(text("UPDATE run SET waiting_for = :why WHERE id = :run"), {"run": run_id, "why": why[:200]})
+
+
+def _park(ports: Ports, integration_id: int, run_id: int, owner: str, seconds: float) -> None:
+    """LK-4: it waits long for quota, so others get the orgs. What is queued stays, and is not worked on meanwhile."""
+    with ports.db.transaction() as session:
+        parked = session.execute(
+            text(
+                "UPDATE run SET resume_at = clock_timestamp() + make_interval(secs => :s), waiting_for = "
+                "'quota until ' || to_char(clock_timestamp() + make_interval(secs => :s), 'YYYY-MM-DD HH24:MI:SS') "
+                "|| ' UTC; its organisations are free meanwhile' "
+                "WHERE id = :run AND claimed_by = :owner AND ended_at IS NULL RETURNING id"
+            ),
+            {"run": run_id, "owner": owner, "s": seconds},
+        ).first()
+        if parked is None:
+            return
+        ports.leases.release_all(session, f"run:{run_id}")
+    for lane in bulk_lanes(integration_id, ports.settings.shards):
+        ports.bus.pause(lane, seconds)
+    _wake_idle(ports)
 
 
 def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
@@ -219,8 +244,18 @@ class _RunWork:
                     {"run": self._id, "who": str(got.error())},
                 )
                 return None
-            session.execute(text("UPDATE run SET waiting_for = NULL WHERE id = :run"), {"run": self._id})
-            return got
+            parked = session.execute(
+                text(
+                    "UPDATE run r SET waiting_for = NULL, resume_at = NULL FROM run o "
+                    "WHERE r.id = :run AND o.id = r.id RETURNING o.resume_at"
+                ),
+                {"run": self._id},
+            ).scalar()
+        if parked is not None:
+            for lane in bulk_lanes(self._context.id, self._ports.settings.shards):
+                self._ports.bus.resume(lane)
+                self._ports.wake.drain(lane)
+        return got
 
     def _mine(self, session: Session) -> bool:
         """A process that was frozen after it claimed the run must not bring an ended run's lease to life."""
@@ -460,6 +495,7 @@ class _RunWork:
     # Draining
 
     def _queue_or_finish(self) -> bool:
+        self._look_at_quota()
         self._resend_lost()
         bound = self._ports.settings.lane_bound
         lanes = [lane for lane in self._context.lanes() if lane.cls == BULK]
@@ -470,6 +506,24 @@ class _RunWork:
             if sent == 0:
                 return self._finish()
         return False
+
+    def _look_at_quota(self) -> None:
+        """Raises RateLimited where all that is queued waits for quota, and for how long it does."""
+        with self._ports.db.transaction() as session:
+            row = session.execute(
+                text(
+                    "SELECT r.pending, count(d.id) AS waiting, "
+                    "extract(epoch FROM min(d.due_at) - clock_timestamp())::float8 AS in_s FROM run r "
+                    "LEFT JOIN due d ON d.run_id = r.id AND d.reason = :reason AND d.sent_at IS NULL "
+                    "WHERE r.id = :run GROUP BY r.pending"
+                ),
+                {"run": self._id, "reason": Code.RATE_LIMITED},
+            ).one()
+        lanes = bulk_lanes(self._context.id, self._ports.settings.shards)
+        left = row.pending - row.waiting - self._ports.bus.length(lanes)
+        patience_s = self._ports.settings.scaled(self._ports.settings.quota_patience_s)
+        if row.waiting and left <= 0 and row.in_s > patience_s:
+            raise RateLimited("The quota of this organisation is used up.", retry_after_s=row.in_s)
 
     def _queue_chunk(self) -> int:
         """Bound records first, then what is new; parents before children by the order of the pairs (DU-8)."""

@@ -106,7 +106,10 @@ class Twins:
             case match.Ambiguous():
                 self._settler.fail(work, Code.AMBIGUOUS_MATCH)
             case match.Taken():
-                self._settler.fail(work, Code.TWIN_TAKEN)
+                if any(row.id(work.side) == work.id for row in bound.values()):
+                    work.deferred = True  # by us, since we looked: it comes again as bound
+                else:
+                    self._settler.fail(work, Code.TWIN_TAKEN)
         return None
 
     def _reconcile(self, work: Work, intent: IntentRow) -> None:
