@@ -222,6 +222,8 @@ class Stack:
         outside = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
         given = {**outside, **self.options.env}
         given.setdefault("BOTHWAYS_KEY_FILE", str(self._key_file()))
+        if not given.get("DATABASE_URL"):  # of the database in this folder
+            given.setdefault("BOTHWAYS_EPOCH_FILE", str(self.data_dir / "epoch"))
         return {
             **given,
             "BOTHWAYS_API_HOST": "127.0.0.1",

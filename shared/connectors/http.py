@@ -22,6 +22,7 @@ from shared.connectors.base import CallClass
 from shared.connectors.errors import Answer, ErrorRules, error_of, unclear
 from shared.connectors.transport import DeadlineTransport, call_deadline
 from shared.connectors.vendor import AccessToken, Limiter, TokenSource
+from shared.correlation import request_id
 from shared.errors import BothwaysError, RateLimited, RetryableError
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _LEAST_SHARE = 0.05
 _MOST_BODY_BYTES = 64_000_000
 DEFAULT_BLOCK_S = 60.0
 """After a refusal of which neither the vendor nor its table of errors says how long it lasts."""
+CONCURRENT_BLOCK_S = 1.0
 
 # Raised before a byte of the request was on the wire.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
@@ -169,6 +171,8 @@ class VendorHttp:
         }
         if content is not None:
             headers["Content-Type"] = "application/json"
+        if asked_by := request_id():
+            headers["X-Request-Id"] = asked_by
         return headers | dict(extra)
 
     def _exchange(self, request: httpx.Request, method: str, ends_at: float) -> Answer | BothwaysError:
@@ -201,6 +205,8 @@ class VendorHttp:
         problem = answer.headers.get("x-rate-limit-problem", "")
         said = retry_after_s(answer.headers, datetime.now(UTC), resets=error.limit in ("", "per_minute"))
         otherwise_s = DEFAULT_BLOCK_S if error.retry_after_s is None else error.retry_after_s
+        if error.limit == "concurrent":  # over as soon as a call ends
+            otherwise_s = CONCURRENT_BLOCK_S
         error.limit, error.retry_after_s = self._limiter.block(
             limit=error.limit, problem=problem, said_s=said, otherwise_s=otherwise_s
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from shared.bus import LIVE, Entry, Lane
 from shared.connectors.base import CallClass
+from shared.correlation import calls_of
 from shared.engine.batch import Batch
 from shared.engine.classes import first_class, for_class
 from shared.engine.context import Context, Ports, load_context
@@ -208,7 +209,7 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, cls: CallClass, 
         return False
     ports.bus.begin(session.lane, [one.entry for one in chosen])
     at("batch.claimed")
-    with keeper.batch(opened.id, opened.lease):
+    with keeper.batch(opened.id, opened.lease), calls_of(opened.lease.fence, opened.id):
         works = _worked(ports, keeper, for_class(session.context, cls), opened, chosen)
         try:
             _hand_over(ports, session, opened, chosen, works)
