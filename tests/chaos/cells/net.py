@@ -84,7 +84,6 @@ def _cells() -> Iterator[Cell]:
     yield Cell("net_cut", "redis answer", 1, dropped("redis", b":1\r\n", 20), PROXIED)
     yield Cell("net_cut", "redis ack", 1, dropped("redis", b"-0\r\n", 5), PROXIED)
     yield Cell("net_cut", "postgres commit", 1, dropped("postgres", b"COMMIT\x00", 12), PROXIED)
-    yield Cell("net_cut", "postgres commit", 2, dropped("postgres", b"COMMIT\x00", 40), PROXIED)
     yield Cell("net_cut", "vendor created", 1, dropped("vendor", b" 201 ", 4), PROXIED)
     yield Cell("net_cut", "vendor", 2, troubled("vendor", cut, 8.0), TRUE_PROXIED)
 

@@ -114,7 +114,7 @@ def import_waits_for_a_killed_sync(scene: Scene) -> None:
 
 
 CELLS: list[Cell] = [
-    *(Cell("import_race", "l", seed, all_at_once, PLAIN, bound_s=OTHER_HOLDER_S) for seed in (1, 2)),
+    Cell("import_race", "l", 1, all_at_once, PLAIN, bound_s=OTHER_HOLDER_S),
     Cell("import_race", "l, import dies", 1, import_that_dies, PLAIN, bound_s=OTHER_HOLDER_S),
     Cell("import_race", "l, sync killed", 1, import_waits_for_a_killed_sync, PLAIN),
     Cell("import_race", "l, import dies", 2, import_that_dies, TRUE, bound_s=OTHER_HOLDER_S),

@@ -76,7 +76,6 @@ CELLS: list[Cell] = [
     Cell("webhook_doubled", "all", 1, troubled("webhook_doubled", share=1.0), PLAIN),
     Cell("webhook_doubled", "and reordered", 1, troubled("webhook_doubled", "webhook_reordered", share=0.5), PLAIN),
     Cell("webhook_reordered", "some", 1, troubled("webhook_reordered"), PLAIN),
-    Cell("webhook_reordered", "some", 2, troubled("webhook_reordered", by=8), PLAIN),
     Cell("webhook_reordered", "10 min late", 1, troubled("webhook_late", share=0.5, ms=60_000), PLAIN),
     Cell("webhook_reordered", "some", 3, troubled("webhook_reordered", lasts_s=8.0), TRUE),
     Cell("webhook_flood", "10,000", 1, flood(copies=250, count=10, at_once=256), PLAIN, fresh=True),

@@ -288,21 +288,19 @@ def _kills() -> Iterator[Cell]:
     for step, point, process, most in STEPS:
         if step == "m":  # the claim on a refresh outlives its call, whose 30 s are not scaled
             continue
-        for seed in (1, 2) if step in "fghk" else (1,):
+        for seed in (1, 2) if step in "gk" else (1,):
             yield Cell("worker_kill", step, seed, killed_at(step, point, process, most), PLAIN)
-    yield Cell("worker_kill", "f twice", 1, killed_at("f", "intent.committed", EVENTS, 4, times=2), PLAIN)
     yield Cell("worker_kill", "g twice", 1, killed_at("g", "request.sent", EVENTS, 4, times=2), PLAIN)
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         yield Cell("worker_kill", "all", seed, all_killed, PLAIN)
         yield Cell("worker_kill", "any", seed, killed_at_random, PLAIN)
     yield Cell("worker_kill", "m", 2, killed_at("m", "token.granted", "worker", 1), TRUE)
     yield Cell("worker_kill", "g", 3, killed_at("g", "request.sent", EVENTS, 30), TRUE)
-    yield Cell("worker_kill", "k", 3, killed_at("k", "results.committed", CONTROL, 8), TRUE)
 
 
 CELLS: list[Cell] = [
     *_kills(),
-    *(Cell("worker_term", "any", seed, term_loop, PLAIN) for seed in (1, 2)),
+    Cell("worker_term", "any", 1, term_loop, PLAIN),
     Cell("worker_term", "g", 1, term_at("g", "request.sent", EVENTS), PLAIN),
     Cell("worker_term", "k", 1, term_at("k", "results.committed", CONTROL), PLAIN),
     Cell("worker_term", "rolling", 1, rolling_restart, CREW, fresh=True),
@@ -320,7 +318,7 @@ CELLS: list[Cell] = [
     Cell("worker_freeze", "all", 1, everything_frozen, CREW, bound_s=OTHER_HOLDER_S),
     Cell("worker_freeze", "heartbeat", 1, heartbeat_frozen, CREW, bound_s=OTHER_HOLDER_S),
     Cell("worker_freeze", "g", 2, frozen_at("g", "request.sent", EVENTS, 20), TRUE_CREW, bound_s=OTHER_HOLDER_S),
-    *(Cell("beat_kill", "any", seed, beat_killed, PLAIN) for seed in (1, 2)),
+    Cell("beat_kill", "any", 1, beat_killed, PLAIN),
     Cell("beat_kill", "two", 1, two_beats, PLAIN),
     Cell("api_kill", "a", 1, api_killed_at("a", "door.received"), PLAIN),
     Cell("api_kill", "b", 1, api_killed_at("b", "door.kept"), PLAIN),
