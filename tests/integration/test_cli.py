@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import io
@@ -657,3 +658,16 @@ def test_help_names_every_command(bothways: Bothways) -> None:
     assert shown.code == 0
     for name in ("up", "demo", "sandbox", *(words[0] for words in ALL_COMMANDS)):
         assert f"  {name} " in shown.out
+
+
+def test_keys_are_rotated_by_a_command(database: Database, bothways: Bothways, settings: Mapping[str, str]) -> None:
+    assert sign_in("zoho_fsm", "--org-name", "Zylker", browser=person).code == 0
+    assert bothways("rotate-keys", "--json").json == {"resealed": 0}
+    ring = json.loads(Path(settings["BOTHWAYS_KEY_FILE"]).read_text())
+    newer = {"current": "newer", "keys": {**ring["keys"], "newer": base64.b64encode(bytes(range(32))).decode()}}
+    Path("newer.json").write_text(json.dumps(newer))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BOTHWAYS_KEY_FILE", "newer.json")
+        assert bothways("rotate-keys").out == "1 connections were sealed anew.\n"
+        Path("newer.json").write_text(json.dumps({**newer, "keys": {"newer": newer["keys"]["newer"]}}))  # type: ignore[index]
+        assert bothways("webhook", 1, "--json").code == 0, "readable without the old key"

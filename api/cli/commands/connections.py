@@ -28,6 +28,17 @@ PORT = 8765
 def register(app: typer.Typer) -> None:
     for command in (connect, connections, webhook, limits):
         app.command(rich_help_panel="Set-up")(command)
+    app.command("rotate-keys", rich_help_panel="On this machine")(rotate_keys)
+
+
+def rotate_keys(context: typer.Context, as_json: Json = False) -> None:
+    """Seal every stored token and secret under the key ring's current key. The old key may go ten minutes later."""
+    with doors() as opened:
+        count = opened.connections.rotate_keys()
+    if wants_json(context, as_json):
+        tell_json({"resealed": count})
+    else:
+        tell(f"{count} connections were sealed anew.")
 
 
 def connect(
