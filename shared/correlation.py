@@ -1,5 +1,7 @@
-"""Which of our batches a vendor's call belongs to: told to the vendor as X-Request-Id, so that both logs can be laid side
-by side. "<fence>-<batch>": ids of ours, nothing of anybody's data."""
+"""Which of our batches a vendor's call belongs to: told to the vendor as X-Request-Id, to lay both logs side by side.
+
+"<fence>.<batch>": ids of ours, nothing of anybody's data.
+"""
 
 from __future__ import annotations
 

@@ -208,6 +208,17 @@ def _one_batch(ports: Ports, keeper: Keeper, session: _Session, cls: CallClass, 
     if isinstance(opened, Held):
         return False
     ports.bus.begin(session.lane, [one.entry for one in chosen])
+    try:
+        return _begun(ports, keeper, session, cls, chosen, opened)
+    except (LeaseLost, Unavailable):
+        with suppress(Unavailable):  # no crash of theirs
+            ports.bus.give_back(session.lane, [one.entry for one in chosen])
+        raise
+
+
+def _begun(
+    ports: Ports, keeper: Keeper, session: _Session, cls: CallClass, chosen: list[_Pending], opened: OpenBatch
+) -> bool:
     at("batch.claimed")
     with keeper.batch(opened.id, opened.lease), calls_of(opened.lease.fence, opened.id):
         works = _worked(ports, keeper, for_class(session.context, cls), opened, chosen)

@@ -15,8 +15,8 @@ from shared.engine.context import Context
 from shared.engine.outcome import BindingSave
 from shared.lease import Lease, Leases
 from shared.sync.events import Folded
-from shared.sync.model import Base, BindingState, Bound, Pair, Record, RecordId, Side
-from shared.sync.values import decode_base, decode_fields, encode_base
+from shared.sync.model import Base, BindingState, Bound, Pair, Record, RecordId, Sent, Side
+from shared.sync.values import decode_base, decode_fields, decode_pending, encode_base, encode_pending
 
 _SEEN = ("left_seen_at", "right_seen_at")
 
@@ -102,12 +102,17 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """An update that is about to be sent. `version` 0: the two are matched and not bound yet."""
+    """An update that is about to be sent. `version` 0: the two are matched and not bound yet.
+
+    `base`, `unread`: what is agreed before it, earlier writes of unknown fate included where they were applied.
+    """
 
     left_id: RecordId
     right_id: RecordId
     version: int
-    pending: Mapping[Side, Base]
+    base: Base
+    unread: frozenset[Side]
+    pending: Mapping[Side, Sent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,19 +307,19 @@ def _columns(pushes: Sequence[Push]) -> dict[str, list[Any]]:
         "lefts": [push.left_id for push in ordered],
         "rights": [push.right_id for push in ordered],
         "versions": [push.version for push in ordered],
-        "pendings": [
-            json.dumps({side.value: encode_base(sent) for side, sent in push.pending.items()}) for push in ordered
-        ],
+        "bases": [json.dumps(encode_base(push.base)) for push in ordered],
+        "unreads": [json.dumps(sorted(push.unread)) for push in ordered],
+        "pendings": [json.dumps(encode_pending(push.pending)) for push in ordered],
     }
 
 
 _PUSHES = (
-    "unnest(CAST(:lefts AS text[]), CAST(:rights AS text[]), CAST(:versions AS int[]), CAST(:pendings AS jsonb[])) "
-    "AS p(left_id, right_id, version, pending)"
+    "unnest(CAST(:lefts AS text[]), CAST(:rights AS text[]), CAST(:versions AS int[]), CAST(:bases AS jsonb[]), "
+    "CAST(:unreads AS jsonb[]), CAST(:pendings AS jsonb[])) AS p(left_id, right_id, version, base, unread, pending)"
 )
 _NOTE_PUSH = text(
     f"""
-    UPDATE binding b SET pending = p.pending FROM {_PUSHES}
+    UPDATE binding b SET pending = p.pending, base = p.base, version = b.version + 1, fence = :fence FROM {_PUSHES}
     WHERE b.left_org_id = :left AND b.right_org_id = :right AND b.pair = :pair AND b.left_id = p.left_id
         AND b.right_id = p.right_id AND b.version = p.version AND b.fence <= :fence
     RETURNING b.*
@@ -324,7 +329,7 @@ _BIND_PUSH = text(
     f"""
     INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
         fence, bound_by_run, updated_at, pending)
-    SELECT :workspace, :left, :right, :pair, p.left_id, p.right_id, '{{}}', 'live', '[]', 1, :fence, :run,
+    SELECT :workspace, :left, :right, :pair, p.left_id, p.right_id, p.base, 'live', p.unread, 1, :fence, :run,
         to_timestamp(0), p.pending
     FROM {_PUSHES} WHERE p.version = 0 ORDER BY p.left_id ON CONFLICT DO NOTHING RETURNING *
     """
@@ -350,6 +355,6 @@ def binding_row(row: dict[str, Any]) -> BindingRow:
         state=BindingState(row["state"]),
         written={Side.LEFT: row["left_written"], Side.RIGHT: row["right_written"]},
         unread=frozenset(Side(side) for side in row["unread"]),
-        pending={Side(side): decode_base(sent) for side, sent in (row["pending"] or {}).items()},
+        pending=decode_pending(row["pending"] or {}),
     )
     return BindingRow(bound, row["version"], row["updated_at"], row)

@@ -15,7 +15,7 @@ from shared.engine.watchdog import Watchdog
 from shared.engine.work import Work, chunks, new_values, still_open
 from shared.errors import RetryableError
 from shared.points import at
-from shared.sync.merge import pending_of
+from shared.sync.merge import pending_of, with_pending
 from shared.sync.model import ActionKind, RecordId, Side
 from shared.sync.reasons import Code
 
@@ -165,7 +165,12 @@ class Pusher:
 
 
 def _push(left_id: RecordId, work: Work) -> Push:
-    twin = work.twin_id or work.id
-    right_id = twin if work.side is Side.LEFT else work.id
+    right_id = (work.twin_id or work.id) if work.side is Side.LEFT else work.id
     pending = pending_of(work.pair, work.action.base, work.action.writes) if work.action else {}
-    return Push(left_id, right_id, work.binding.version if work.binding else 0, pending)
+    version, base, unread = 0, work.drafted or {}, frozenset({work.made_side} if work.drafted else ())
+    if work.binding is not None:
+        bound = work.binding.bound
+        records = {side: record for side in Side if (record := work.record(side)) is not None}
+        version, unread = work.binding.version, bound.unread
+        base = with_pending(work.pair, bound.base, bound.pending, records) if len(records) == 2 else bound.base
+    return Push(left_id, right_id, version, base, unread, pending)

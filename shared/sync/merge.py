@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from shared.sync.mapping import Mapped, Way, forward, has_shared_fields, label, ways
-from shared.sync.model import Base, BaseValue, Change, Conflict, FieldDef, FieldPair, Pair, Record, Side, Value
+from shared.sync.model import Base, BaseValue, Change, Conflict, FieldDef, FieldPair, Pair, Record, Sent, Side, Value
 from shared.sync.reasons import Code
 from shared.sync.values import is_blank, plausible_form, same
 
@@ -69,29 +69,34 @@ def read_back(pair: Pair, base: Base, side: Side, changes: Iterable[Change], sho
     return after
 
 
-def with_pending(pair: Pair, base: Base, pending: Mapping[Side, Base], records: Mapping[Side, Record]) -> Base:
+def with_pending(pair: Pair, base: Base, pending: Mapping[Side, Sent], records: Mapping[Side, Record]) -> Base:
     """The base, with each write of unknown fate that the record shows to have been applied: its value is our own, in
-    the vendor's form, and no edit of anybody's."""
+    the vendor's form, and no edit of anybody's. A side that holds what it held before was not written."""
     after = dict(base)
     for side, sent in pending.items():
         at = 0 if side is Side.LEFT else 1
         for fp in pair.mapping:
-            if fp.key not in sent or not is_known(records[side], fp.field(side)):
+            if fp.key not in sent.base or not is_known(records[side], fp.field(side)):
                 continue
-            value, got = sent[fp.key], records[side].get(fp.field(side))
-            definition = pair.fields(side)[fp.field(side)]
-            if same(value[at], got) or plausible_form(value[at], got, definition):
-                after[fp.key] = (got, value[1]) if side is Side.LEFT else (value[0], got)
+            value, got = sent.base[fp.key], records[side].get(fp.field(side))
+            if not same(value[at], got):
+                definition = pair.fields(side)[fp.field(side)]
+                if same(sent.old.get(fp.key), got) or not plausible_form(value[at], got, definition):
+                    continue
+            after[fp.key] = (got, value[1]) if side is Side.LEFT else (value[0], got)
     return after
 
 
-def pending_of(pair: Pair, base: Base, writes: Mapping[Side, Iterable[Change]]) -> dict[Side, Base]:
-    """What `with_pending` needs to know of the writes: per side, the new base of the fields that are written there."""
-    found: dict[Side, Base] = {}
+def pending_of(pair: Pair, base: Base, writes: Mapping[Side, Iterable[Change]]) -> dict[Side, Sent]:
+    """What `with_pending` needs to know of the writes; `base` is that after them."""
+    found: dict[Side, Sent] = {}
     for side, changes in writes.items():
-        written = {change.field for change in changes}
-        found[side] = {fp.key: base[fp.key] for fp in pair.mapping if fp.field(side) in written and fp.key in base}
-    return {side: sent for side, sent in found.items() if sent}
+        old = {change.field: change.old for change in changes}
+        keys = [fp for fp in pair.mapping if fp.field(side) in old and fp.key in base]
+        if keys:
+            sent = {fp.key: base[fp.key] for fp in keys}
+            found[side] = Sent(sent, {fp.key: old[fp.field(side)] for fp in keys})
+    return found
 
 
 def merge(

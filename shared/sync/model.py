@@ -178,13 +178,22 @@ class BindingState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A write to one side of which nobody knows whether it was applied. By field pair key: `base` as it is once it was,
+    `old` what that side held before."""
+
+    base: Base
+    old: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
 class Bound:
     """What the core must know of a binding.
 
     `base` is empty for a binding that Fetch made and no sync has merged yet. `written` holds, per side, the
     modified time that our last write there produced (the vendor's clock); a record still at that version is
     ours: an echo. `unread` are the sides whose base is what we sent, not yet read back (FM-10). `pending` holds,
-    per side, the base as of writes that were sent there and of which nobody knows whether they were applied.
+    per side, what was sent there and of which nobody knows whether it was applied.
     """
 
     left_id: RecordId
@@ -193,7 +202,7 @@ class Bound:
     state: BindingState = BindingState.LIVE
     written: Mapping[Side, datetime | None] = field(default_factory=dict)
     unread: frozenset[Side] = frozenset()
-    pending: Mapping[Side, Base] = field(default_factory=dict)
+    pending: Mapping[Side, Sent] = field(default_factory=dict)
 
     def id(self, side: Side) -> RecordId:
         return self.left_id if side is Side.LEFT else self.right_id

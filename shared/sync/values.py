@@ -16,7 +16,7 @@ from datetime import datetime
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 from typing import assert_never
 
-from shared.sync.model import Base, FieldDef, FieldKind, Fields, Value
+from shared.sync.model import Base, FieldDef, FieldKind, Fields, Sent, Side, Value
 
 Json = str | bool | None | Mapping[str, str]
 """A value as JSON: a Decimal is {"d": "18.10"}, everything else is itself."""
@@ -120,6 +120,17 @@ def encode_base(base: Base) -> dict[str, list[Json]]:
 
 def decode_base(raw: Mapping[str, object]) -> dict[str, tuple[Value, Value]]:
     return {key: _decode_pair(value) for key, value in raw.items()}
+
+
+def encode_pending(pending: Mapping[Side, Sent]) -> dict[str, dict[str, object]]:
+    """{"right": {"base": {key: [left, right]}, "old": {key: value}}}."""
+    return {
+        side.value: {"base": encode_base(sent.base), "old": encode_fields(sent.old)} for side, sent in pending.items()
+    }
+
+
+def decode_pending(raw: Mapping[str, Mapping[str, Mapping[str, object]]]) -> dict[Side, Sent]:
+    return {Side(side): Sent(decode_base(sent["base"]), decode_fields(sent["old"])) for side, sent in raw.items()}
 
 
 def _decode_pair(raw: object) -> tuple[Value, Value]:

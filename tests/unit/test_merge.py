@@ -8,8 +8,29 @@ from decimal import Decimal
 
 import pytest
 
-from shared.sync.merge import MergeResult, Trouble, apply_writes, merge, newer_side, read_back
-from shared.sync.model import Change, Conflict, FieldDef, FieldFlow, FieldPair, Pair, Record, RecordId, Side, Value
+from shared.sync.merge import (
+    MergeResult,
+    Trouble,
+    apply_writes,
+    merge,
+    newer_side,
+    pending_of,
+    read_back,
+    with_pending,
+)
+from shared.sync.model import (
+    Change,
+    Conflict,
+    FieldDef,
+    FieldFlow,
+    FieldPair,
+    Pair,
+    Record,
+    RecordId,
+    Sent,
+    Side,
+    Value,
+)
 from shared.sync.reasons import Code
 from tests.unit.sync_builders import NUMBER, RICH, lefty, righty, simple
 
@@ -315,3 +336,47 @@ def test_apply_writes_leaves_the_rest() -> None:
     after = apply_writes(record, [Change("a", "x", None), Change("b", None, "y")])
     assert after.fields == {"Name": "n", "a": None, "b": "y"}
     assert record.fields == {"Name": "n", "a": "x"}
+
+
+# Writes of unknown fate
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "wrote"),
+    [
+        ("applied: ours", ("y", "y"), {}),
+        ("applied, and the left was edited since", ("z", "y"), {R: {"b": "z"}}),
+        ("applied, and the right was edited since", ("y", "z"), {L: {"a": "z"}}),
+        ("never applied: the left's edit is still to be carried", ("y", "x"), {R: {"b": "y"}}),
+        ("never applied, and the left was edited again", ("z", "x"), {R: {"b": "z"}}),
+    ],
+)
+def test_a_write_of_unknown_fate_is_ours_where_the_side_holds_it(name: str, now: Two, wrote: Writes) -> None:
+    """The base is ("x", "x"), the left was edited to "y", and "y" was sent to the right."""
+    base: dict[str, Two] = {"Name|name": ("n", "n"), "a|b": ("x", "x")}
+    records = {L: lefty(Name="n", a=now[0]), R: righty(name="n", b=now[1])}
+    pending = {R: Sent({"a|b": ("y", "y")}, {"a|b": "x"})}
+    believed = with_pending(NOTE, base, pending, records)
+    assert _written(merge(NOTE, records[L], records[R], believed, newer=R)) == wrote
+
+
+def test_what_a_vendor_cut_is_ours_too_but_not_what_it_held_before() -> None:
+    """Five letters leave "abcde" of "abcdefgh"; where the side held that before, nothing tells that it was written."""
+    base: dict[str, Two] = {"a|b": ("x", "x")}
+    records = {L: lefty(a="abcdefgh"), R: righty(b="abcde")}
+    cut = with_pending(NOTE, base, {R: Sent({"a|b": ("abcdefgh", "abcdefgh")}, {"a|b": "x"})}, records)
+    assert cut["a|b"] == ("abcdefgh", "abcde")
+    held = with_pending(NOTE, base, {R: Sent({"a|b": ("abcdefgh", "abcdefgh")}, {"a|b": "abcde"})}, records)
+    assert held["a|b"] == ("x", "x")
+
+
+def test_a_row_that_does_not_show_the_field_tells_nothing() -> None:
+    base: dict[str, Two] = {"a|b": ("x", "x")}
+    thin = replace(righty(name="n"), complete=False)
+    pending = {R: Sent({"a|b": ("y", "y")}, {"a|b": "x"})}
+    assert with_pending(NOTE, base, pending, {L: lefty(a="y"), R: thin}) == base
+
+
+def test_what_is_pending_is_what_is_written() -> None:
+    base: dict[str, Two] = {"Name|name": ("n", "n"), "a|b": ("y", "y")}
+    assert pending_of(NOTE, base, {R: [Change("b", "x", "y")], L: []}) == {R: Sent({"a|b": ("y", "y")}, {"a|b": "x"})}

@@ -18,7 +18,7 @@ class Binding(Base):
     the modified time that our last write there produced; `unread` names sides whose base is what we sent, not yet
     read back (FM-10). `*_hash` and `*_modified` are those of the list row, so that a poll can drop it; `*_seen_at` is
     when that version was first read, null once no edit can hide behind its time any more. `version` grows with each
-    commit: an older plan never overwrites a newer one (P5). `pending` is {side: base} of what was sent there and is not
+    commit: an older plan never overwrites a newer one (P5). `pending` tells what was sent to which side and is not
     committed yet: where the side holds it, it is ours and nobody's edit.
     """
 
