@@ -77,6 +77,7 @@ class People:
         self.chance = random.Random(seed)
         self.desks = self._base()
         self.edits = 0
+        self.brought = 0
         self.trouble: list[BaseException] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -92,9 +93,11 @@ class People:
 
     def bring(self, each: int) -> None:
         """So many new records at every module of both sides, unknown to the product; those who made them edit them."""
+        numbers = range(self.brought, self.brought + each)
+        self.brought += each
         for (vendor, module), make in MAKERS.items():
             side = "left" if vendor == FSM else "right"
-            names = [f"{self.name} {side} {n}" for n in range(each)]
+            names = [f"{self.name} {side} {n}" for n in numbers]
             ids = self.rig.seed(vendor, module, [make(name, n) for n, name in enumerate(names)])
             self.desks += [(vendor, module, record_id) for record_id in ids]
 
