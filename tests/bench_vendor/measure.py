@@ -1,4 +1,4 @@
-"""`python -m tests.bench_vendor.measure [--minutes 4]`: a backfill by the whole stack at the vendor's true limits.
+"""A backfill by the whole stack at the true limits: `python -m tests.bench_vendor.measure [--minutes 4] [--batch 100]`.
 
 Real processes (API, workers, beat, Postgres, Valkey) fill an org that allows 60 calls a minute. Measured, and asserted:
 what part of the allowed calls was used in the vendor's windows after the first two, refusals in that time, and how long
@@ -25,18 +25,19 @@ from sqlalchemy import text
 from api.ports import Doors, open_doors
 from deploy.local.stack import Stack, StackOptions
 from shared.settings import Settings
+from tests.bench_vendor.connector import BATCH
 from tests.bench_vendor.integration import PAIR
 from tests.bench_vendor.world import LEFT, RIGHT, Bench, bench_process, connect, registered
 
 CALLS, WINDOW_S, WARM_UP_WINDOWS = 60, 60.0, 2
-RECORDS_A_CALL, LATENCY_S = 100, 0.1
+LATENCY_S = 0.1
 PERSON_EVERY_S = 7.0
 USED_LEAST, PERSON_MOST_S = 0.95, 3.0
 
 Json = dict[str, Any]
 
 
-def measure(minutes: int, folder: Path) -> Json:
+def measure(minutes: int, batch: int, folder: Path) -> Json:
     """Shapes: used (0 to 1, of all calls allowed), refused, windows (calls each), person_s (each record's seconds)."""
     with bench_process(WINDOW_S) as bench, registered():
         options = StackOptions(
@@ -47,7 +48,7 @@ def measure(minutes: int, folder: Path) -> Json:
         with Stack.start(options) as stack:
             doors = open_doors(_settings(stack, bench), threads=4)
             try:
-                return _measured(bench, stack, doors, minutes)
+                return _measured(bench, stack, doors, minutes, batch)
             finally:
                 doors.close()
 
@@ -61,14 +62,14 @@ def _settings(stack: Stack, bench: Bench) -> Settings:
     )
 
 
-def _measured(bench: Bench, stack: Stack, doors: Doors, minutes: int) -> Json:
+def _measured(bench: Bench, stack: Stack, doors: Doors, minutes: int, batch: int) -> Json:
     workspace = doors.workspace()
-    integration, _ = connect(doors.connections, doors.db, doors.integrations, workspace)
+    integration, _ = connect(doors.connections, doors.db, doors.integrations, workspace, **{BATCH: batch})
     bench.no_limits(LEFT)
     bench.limits(RIGHT, latency_s=LATENCY_S)
     windows = minutes + WARM_UP_WINDOWS
     ids: list[str] = []
-    for part in _parts(windows):
+    for part in _parts((windows + 1) * CALLS * batch):
         ids += bench.seed(LEFT, [f"Customer {number:06}" for number in part])
     _say(f"{len(ids)} records at the source; Fetch …")
     fetch = doors.runs.fetch(workspace, integration)
@@ -108,8 +109,7 @@ def _written_s(doors: Doors) -> list[float]:
     return [round(row.s, 2) for row in rows]
 
 
-def _parts(windows: int) -> list[range]:
-    total = (windows + 1) * CALLS * RECORDS_A_CALL
+def _parts(total: int) -> list[range]:
     return [range(start, min(start + 5000, total)) for start in range(0, total, 5000)]
 
 
@@ -152,9 +152,10 @@ def _say(line: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measures budgets at the bench vendor's true limits.")
     parser.add_argument("--minutes", type=int, default=4, help="the vendor's windows to measure")
+    parser.add_argument("--batch", type=int, default=100, help="records a call: fewer ask less of this machine")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bothways-measure-") as folder:
-        found = measure(given.minutes, Path(folder))
+        found = measure(given.minutes, given.batch, Path(folder))
     print(json.dumps(found))
     assert found["used"] >= USED_LEAST, "too little of what is allowed was used"
     assert found["refused"] == 0, "calls were refused"
