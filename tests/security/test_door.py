@@ -1,0 +1,217 @@
+"""The webhook door against whoever finds its address, by real HTTP."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import math
+import socket
+from typing import Any
+
+import pytest
+
+from shared.connectors import wire
+from shared.connectors.base import WebhookRequest
+from shared.errors import Unavailable, WebhookRefused
+from shared.services import events
+from shared.services.connections import ConnectionService, WebhookTarget
+from tests.integration.test_doors import BODIES, Door, serving
+from tests.integration.world import BOOKS, FSM, World
+
+pytestmark = pytest.mark.rule("P14", "TR-1")
+
+every_vendor = pytest.mark.parametrize("vendor", [FSM, BOOKS])
+
+
+def ids_body(vendor: str, count: int) -> bytes:
+    if vendor == FSM:
+        return json.dumps([{"module": "Companies", "event": "edit", "id": str(n + 1)} for n in range(count)]).encode()
+    return json.dumps({"contacts": [{"contact_id": str(n + 1)} for n in range(count)]}).encode()
+
+
+def nested_body(vendor: str, depth: int) -> bytes:
+    """A good body whose last field is a list in a list …; `depth` levels in all."""
+    inner: Any = []
+    for _ in range(depth - 2):
+        inner = [inner]
+    return json.dumps({**json.loads(BODIES[vendor]), "more": inner}).encode()
+
+
+@every_vendor
+def test_nothing_is_parsed_before_the_signature_is_known(
+    door: Door, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+    loads = wire.loads
+
+    def recorded(body: bytes) -> object:
+        parsed.append(body)
+        return loads(body)
+
+    monkeypatch.setattr(wire, "loads", recorded)
+    assert door.deliver(vendor, BODIES[vendor], secret="wrong").status_code == 401
+    assert parsed == []
+    assert door.deliver(vendor, BODIES[vendor]).status_code == 200
+    assert parsed == [BODIES[vendor]]
+
+
+@every_vendor
+def test_every_key_is_compared_in_constant_time_and_nothing_else_decides(
+    door: Door, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both keys, also where the first fits: the time must not tell which one did."""
+    door.world.office.connections.rotate_webhook_secret(door.world.orgs[vendor].connection_id)
+    compare, seen = hmac.compare_digest, []
+
+    def recorded(one: Any, other: Any) -> bool:
+        seen.append((one, other))
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", recorded)
+    assert door.deliver(vendor, BODIES[vendor]).status_code == 200
+    assert len(seen) == 2
+    monkeypatch.setattr(hmac, "compare_digest", lambda *_: False)
+    assert door.deliver(vendor, BODIES[vendor]).status_code == 401
+
+
+@every_vendor
+def test_the_current_and_the_previous_key_are_good_and_older_ones_are_not(
+    door: Door, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "CACHE_S", 0.0)
+    rotate = door.world.office.connections.rotate_webhook_secret
+    keys = [door.secret(vendor)]
+    for _ in range(2):
+        keys.append(rotate(door.world.orgs[vendor].connection_id).secret.get_secret_value())
+    answers = [door.deliver(vendor, BODIES[vendor], secret=key).status_code for key in keys]
+    assert answers == [401, 200, 200]
+
+
+@every_vendor
+def test_a_stranger_gets_an_empty_401_whatever_is_sent(door: Door, vendor: str) -> None:
+    """The same one for a path that is known and for one that is not; no answer sets a cookie or names the server."""
+    known, unknown = door.path(vendor), f"/webhooks/{vendor}/{'x' * 43}"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for headers, body in (
+        ({}, b""),
+        ({}, b"\xff"),
+        (form, b"\xff=1"),
+        (form, b"a=1&" * 2000),
+        (form, b"JSONString=%7B"),
+        ({"X-Zoho-Webhook-Signature": "é"}, b"{}"),
+        ({"X-Bothways-Secret": "é"}, b"{}"),
+        ({"X-Zoho-Webhook-Signature": "0" * 64, "X-Bothways-Secret": "0" * 48}, BODIES[vendor]),
+    ):
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        told = [door.http.post(path, content=body, headers=raw) for path in (known, unknown)]
+        assert {(one.status_code, one.content) for one in told} == {(401, b"")}, (headers, body[:20])
+        assert {frozenset(one.headers) for one in told} == {frozenset({"date", "content-length"})}
+    good = door.deliver(vendor, BODIES[vendor])
+    assert (good.status_code, good.content, set(good.headers)) == (200, b"", {"date", "content-length"})
+    assert len(door.entries()) == 1
+
+
+def test_a_body_without_an_end_is_refused_at_a_million_bytes(door: Door) -> None:
+    """Chunked, no length given, and never finished: the answer must come while the body still streams."""
+    base = door.http.base_url
+    with socket.create_connection((base.host, base.port or 0), timeout=20) as line:
+        head = f"POST {door.path(FSM)} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        line.sendall(head.encode())
+        chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+        for _ in range(16):  # 1,048,576 bytes
+            line.sendall(chunk)
+        assert line.recv(65_536).startswith(b"HTTP/1.1 413 ")
+    assert door.entries() == []
+
+
+@every_vendor
+def test_depth_and_lists_of_ids_are_bounded(door: Door, vendor: str) -> None:
+    assert door.deliver(vendor, nested_body(vendor, 12)).status_code == 200
+    assert door.deliver(vendor, nested_body(vendor, 14)).status_code == 400
+    before = len(door.entries())
+    assert door.deliver(vendor, ids_body(vendor, 1001)).status_code == 400
+    assert len(door.entries()) == before
+    assert door.deliver(vendor, ids_body(vendor, 1000)).status_code == 200
+    assert len(door.entries()) == before + 1000
+
+
+@pytest.mark.rule("P6")
+@every_vendor
+def test_a_replayed_delivery_costs_reads_and_no_write(door: Door, vendor: str) -> None:
+    """Neither vendor signs a time: a delivery can be sent again by whoever saw it. Repeats fold to one event."""
+    world = door.world
+    world.office.crew.deaf = False
+    company = world.company("Zylker")
+    world.fetch()
+    world.sync()
+    world.quiet()
+    twin = world.twin(company)
+    assert twin is not None
+    body = (
+        json.dumps({"module": "Companies", "event": "edit", "id": company})
+        if vendor == FSM
+        else json.dumps({"contact": {"contact_id": twin}})
+    ).encode()
+    world.office.crew.deaf = True
+    world.forget_calls()
+    for _ in range(20):
+        assert door.deliver(vendor, body).status_code == 200
+    world.office.crew.deaf = False
+    world.quiet()
+    assert world.writes() == []
+    assert 1 <= len(world.calls(write=False)) <= 5, "those that wait together are read for once, some eight at a time"
+    world.check_agree()
+
+
+@every_vendor
+def test_path_token_and_shared_token_are_random_and_long(world: World, vendor: str) -> None:
+    """FSM signs nothing: its header is all there is beside the path. 32 bytes are 256 bits."""
+    connection = world.orgs[vendor].connection_id
+    secrets = {world.office.connections.rotate_webhook_secret(connection).secret.get_secret_value() for _ in range(50)}
+    assert len(secrets) == 50
+    assert all(len(one) * math.log2(62) >= 256 and one.isalnum() for one in secrets)
+    token = world.office.connections.webhook_setup(connection).path.rpartition("/")[2]
+    assert len(base64.urlsafe_b64decode(token + "=")) == 32
+
+
+@pytest.mark.rule("P13")
+def test_made_up_paths_do_not_fill_the_memory(world: World) -> None:
+    service = world.events
+    nothing = WebhookRequest({}, (), b"")
+    for number in range(10_050):
+        with pytest.raises((WebhookRefused, Unavailable)):
+            service.accept_webhook("nobody", str(number), nothing)
+    assert len(service._cache) <= 10_001
+
+
+def test_a_path_is_looked_up_in_postgres_once(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up ones too: what is refused is remembered."""
+    looked: list[str] = []
+    look_up = ConnectionService.webhook_target
+
+    def counted(self: ConnectionService, path_token: str) -> WebhookTarget | None:
+        looked.append(path_token)
+        return look_up(self, path_token)
+
+    monkeypatch.setattr(ConnectionService, "webhook_target", counted)
+    monkeypatch.setattr(events, "CACHE_S", 600.0)
+    for _ in range(10):
+        door.deliver(FSM, BODIES[FSM], secret="wrong")
+        door.http.post("/webhooks/zoho_fsm/made-up", content=b"")
+    assert sorted(looked) == sorted([door.path(FSM).rpartition("/")[2], "made-up"])
+
+
+@pytest.mark.rule("P8", "P13")
+def test_a_webhook_has_a_rate_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over it 503 and Retry-After, before anything is verified; the other connection's deliveries pass."""
+    monkeypatch.setattr(events, "RATE_PER_S", 1e-6)
+    monkeypatch.setattr(events, "BURST", 5.0)
+    world.office.crew.deaf = True
+    with serving(world.office.settings) as client:
+        door = Door(world, client)
+        answers = [door.deliver(FSM, BODIES[FSM]) for _ in range(8)]
+        assert [one.status_code for one in answers] == [200] * 5 + [503] * 3
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert door.deliver(BOOKS, BODIES[BOOKS]).status_code == 200
+        assert len(door.entries()) == 6

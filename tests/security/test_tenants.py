@@ -1,0 +1,96 @@
+"""Another workspace's things are not there, on whatever route they are asked for."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.routing import APIRoute
+
+from api.app import create_app
+from api.routes import health, integrations, runs
+from tests.integration.test_doors import Door
+from tests.integration.world import World
+
+pytestmark = pytest.mark.rule("PE-6", "P14")
+
+NOBODYS = {"/healthz", "/readyz", "/workz"}
+"""Routes that show nothing of anybody."""
+LISTS = {"/api/v1/integrations", "/api/v1/runs"}
+TELLS_NOTHING = "/api/v1/integrations/{integration_id}/records/{pair}/{side}/{record_id}/sync/{event_id}"
+"""Answers 200 for what nobody knows, by its meaning; it must then be empty."""
+
+
+def give_away(world: World) -> int:
+    """All there is becomes another workspace's; ours is left empty. Returns the other's number."""
+    office = world.office
+    other = int(office.value("INSERT INTO workspace (name) VALUES ('other') RETURNING id"))
+    tables = [
+        row["table_name"]
+        for row in office.sql(
+            "SELECT c.table_name FROM information_schema.columns c JOIN information_schema.tables t "
+            "USING (table_schema, table_name) WHERE column_name = 'workspace_id' AND table_schema = 'public' "
+            "AND t.table_type = 'BASE TABLE' AND c.table_name NOT LIKE 'outcome_%'"
+        )
+    ]
+    assert {"org", "connection", "integration", "run", "outcome", "binding", "due"} <= set(tables)
+    office.sql("SET session_replication_role = replica; " + "; ".join(  # composite keys would want an order
+        f"UPDATE {table} SET workspace_id = {other}" for table in tables
+    ) + "; SET session_replication_role = origin")  # fmt: skip
+    return other
+
+
+def routes() -> list[tuple[str, str]]:
+    # Starlette keeps included routers as they are; the description is what names every route.
+    found = [(m.upper(), path) for path, methods in create_app().openapi()["paths"].items() for m in methods]
+    assert len(found) >= 12
+    return found
+
+
+def test_no_route_is_hidden_from_this_test() -> None:
+    """All routes come by the description but these, which show nothing of anybody."""
+    hidden = {getattr(one, "path", "") for one in create_app().routes if not getattr(one, "include_in_schema", True)}
+    assert hidden == {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
+    for folder in (health, integrations, runs):
+        assert all(one.include_in_schema for one in folder.router.routes if isinstance(one, APIRoute))
+
+
+def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> None:
+    world = door.world
+    world.office.crew.deaf = False
+    company = world.company("Zylker")
+    world.company("=Acme()")
+    world.company("=ACME()")
+    world.fetch()
+    run = world.sync().id
+    event = str(world.office.value("SELECT event_id FROM event_done LIMIT 1"))
+    values = {
+        "integration_id": world.integration,
+        "sync_id": run,
+        "pair": "companies",
+        "side": "left",
+        "record_id": company,
+        "event_id": event,
+    }
+    asked = [(method, path) for method, path in routes() if path not in NOBODYS]
+
+    def ask(method: str, path: str) -> tuple[int, str]:
+        body = {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2} if (method, path) == NEW else None
+        answer = door.http.request(method, path.format(**values), json=body)
+        return answer.status_code, answer.text
+
+    ours = {one: ask(*one) for one in asked}
+    assert {status for status, _ in ours.values()} <= {200, 202, 409}, ours
+    give_away(world)
+    calls = {one: ask(*one) for one in asked}
+    for (method, path), (status, text) in calls.items():
+        if method == "GET" and path in LISTS:
+            assert (status, text) == (200, "[]"), path
+        elif path == TELLS_NOTHING:
+            assert status == 200
+            assert '"outcome":null' in text
+            assert company not in text
+        else:
+            assert status == 404, (method, path, text)
+        assert "Zylker" not in text
+
+
+NEW = ("POST", "/api/v1/integrations")
