@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
 
 from api import webhooks
 from api.bodies import BoundedBodies
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.router.routes.append(webhooks.route)
     app.add_exception_handler(BothwaysError, _known_trouble)
     app.add_exception_handler(RequestValidationError, _misshapen)
+    app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _mistake)
     app.add_middleware(BoundedBodies, most_bytes=chosen.webhook_max_bytes)
     return app
@@ -78,6 +80,14 @@ async def _misshapen(_request: Request, error: Exception) -> JSONResponse:
     detail = [{"loc": [_shown(part) for part in one["loc"]], "msg": _shown(one["msg"])} for one in wrong]
     where = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in detail)
     return JSONResponse({"code": "BAD_REQUEST", "message": where[:1000], "detail": detail}, status_code=422)
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    """What the framework itself refuses: no such path, a wrong method, a body that is too long."""
+    status, said = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+    code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "TOO_LONG"}.get(status, "BAD_REQUEST")
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return JSONResponse({"code": code, "message": _shown(said)}, status_code=status, headers=headers)
 
 
 def _shown(part: object) -> str:

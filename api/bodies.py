@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-
-class _TooLongError(Exception):
-    pass
 
 
 class BoundedBodies:
@@ -21,25 +17,14 @@ class BoundedBodies:
         if scope["type"] != "http" or scope["path"].startswith("/webhooks/"):
             await self._app(scope, receive, send)
             return
-        size, begun = 0, False
+        size = 0
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
             if size > self._most:
-                raise _TooLongError
+                raise HTTPException(413, f"A request may be at most {self._most} bytes.")
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, noted)
-        except _TooLongError:
-            if begun:
-                raise
-            answer = {"code": "TOO_LONG", "message": f"A request may be at most {self._most} bytes."}
-            await JSONResponse(answer, status_code=413)(scope, receive, send)
+        await self._app(scope, counted, send)

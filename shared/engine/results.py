@@ -375,10 +375,12 @@ def _upsert_due(
             ON CONFLICT (integration_id, pair, side, record_id) DO UPDATE SET why = excluded.why,
                 reason = excluded.reason, detail = excluded.detail, attempts = excluded.attempts,
                 due_at = excluded.due_at, sent_at = NULL, parked_at = clock_timestamp(),
-                event = CASE WHEN d.why = 'failed' OR d.event->>'id' = excluded.event->>'id' THEN excluded.event
+                event = CASE WHEN d.why = 'failed' THEN excluded.event
                     ELSE excluded.event || jsonb_build_object('fold', concat_ws(' ', excluded.event->>'fold',
-                        d.event->>'id', d.event->>'fold')) END,
+                        nullif(d.event->>'id', excluded.event->>'id'), d.event->>'fold')) END,
                 run_id = CASE WHEN excluded.why = 'failed' THEN NULL ELSE coalesce(excluded.run_id, d.run_id) END
+            -- A newer event waits: it will say itself whether the record still fails.
+            WHERE NOT (excluded.why = 'failed' AND d.why <> 'failed')
             """
         ),
         {

@@ -160,7 +160,7 @@ class ConnectionService:
         if not known.lists_orgs and not (row.org_external_id or row.org_name):
             raise ConfigError(f"{known.label} does not tell which org it is: give it a name.", code="ORG_NAME_MISSING")
         state = secrets.token_urlsafe(32)
-        row.state_hash = _hash(state)
+        row.state_hash = hashed(state)
         row.vendor, row.data_centre, row.redirect_uri = known.name, centre.name, redirect_uri
         row.client_id = client.id
         row.sealed_client_secret = self._safe.vault.seal(client.secret, row=_sign_in(row), field="client_secret")
@@ -179,7 +179,7 @@ class ConnectionService:
         RetryableError, RateLimited.
         """
         with self._database.transaction() as session:
-            row = repository.use_sign_in(session, _hash(state))
+            row = repository.use_sign_in(session, hashed(state))
         if row is None:
             raise Refused("This sign-in is unknown, used or older than ten minutes: begin again.", code="BAD_STATE")
         vendor = get_vendor(row.vendor)
@@ -199,7 +199,7 @@ class ConnectionService:
     def choose(self, state: str, org_external_id: str) -> Connected:
         """Ends a sign-in that reached several orgs. Raises Refused, NotFound (an org that it does not reach)."""
         with self._database.transaction() as session:
-            row = repository.waiting_choice(session, _hash(state))
+            row = repository.waiting_choice(session, hashed(state))
         if row is None or row.sealed_grant is None:
             raise Refused("This sign-in waits for no choice, or is too old: begin again.", code="BAD_STATE")
         vendor = get_vendor(row.vendor)
@@ -276,7 +276,7 @@ class ConnectionService:
     def _make_webhook(self, connection: Connection) -> None:
         """32 random bytes in the path; a secret of letters and digits (one vendor takes 12 to 50 of those only)."""
         path_token = secrets.token_urlsafe(32)
-        connection.webhook_path_hash = _hash(path_token)
+        connection.webhook_path_hash = hashed(path_token)
         self._safe.put(connection, "webhook_path_token", SecretStr(path_token))
         self._safe.put(connection, "webhook_secret", _new_webhook_secret())
 
@@ -330,7 +330,7 @@ class ConnectionService:
     def webhook_target(self, path_token: str) -> WebhookTarget | None:
         """Whom the path token belongs to; found by its hash, so nothing is compared byte by byte."""
         with self._database.transaction() as session:
-            connection = repository.by_path_hash(session, _hash(path_token))
+            connection = repository.by_path_hash(session, hashed(path_token))
         if connection is None:
             return None
         fields = ("webhook_secret", "previous_webhook_secret")
@@ -342,6 +342,11 @@ class ConnectionService:
             VendorName(connection.vendor),
             tuple(secret for secret in found if secret is not None),
         )
+
+    def webhook_paths(self) -> frozenset[str]:
+        """The hashes of all path tokens."""
+        with self._database.transaction() as session:
+            return frozenset(repository.path_hashes(session))
 
     # Working.
 
@@ -407,7 +412,7 @@ class ConnectionService:
         if self._redis is None or not limits:
             return Unlimited()
         org_key = f"{vendor.name}:{org.data_centre}:{org.external_id}"
-        return RedisLimiter(self._redis, org_key, limits, app_key=_hash(client_id)[:16])
+        return RedisLimiter(self._redis, org_key, limits, app_key=hashed(client_id)[:16])
 
     def _centre(self, vendor: Vendor, name: str) -> DataCentre:
         known = vendor.sign_in.data_centres(self._settings.sandbox_url)
@@ -598,7 +603,7 @@ def _grant_of(text: SecretStr) -> Grant:
     )
 
 
-def _hash(value: str) -> str:
+def hashed(value: str) -> str:
     """Of random texts of 32 bytes: nothing to guess, so a plain digest is enough."""
     return hashlib.sha256(value.encode()).hexdigest()
 

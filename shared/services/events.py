@@ -24,7 +24,7 @@ from shared.errors import NotFound, Refused, Unavailable, WebhookRefused
 from shared.integrations.registry import integration as declared
 from shared.points import at
 from shared.rates import Bucket
-from shared.services.connections import ConnectionService, WebhookTarget
+from shared.services.connections import ConnectionService, WebhookTarget, hashed
 from shared.settings import Settings
 from shared.sync.events import ChangeEvent, Origin, encode
 from shared.sync.events import Hint as EventHint
@@ -37,8 +37,8 @@ CACHE_S = 5.0
 
 RATE_PER_S, BURST = 500.0, 20_000.0
 """Deliveries to one webhook, of which most a vendor's mass update may bring; over it the door answers 503."""
-STRANGERS_PER_S = 50.0
-"""Paths that are not remembered cost a look into Postgres."""
+LOOK_EVERY_S = 0.2
+"""How soon after another a look is taken for a path that is not known: it may be a new one."""
 
 
 class WakeDrain(Protocol):
@@ -70,7 +70,7 @@ class _Route:
 @dataclass(frozen=True, slots=True)
 class _Known:
     until: float
-    target: WebhookTarget | None
+    target: WebhookTarget
     bucket: Bucket
     routes: dict[ModuleName, tuple[_Route, ...]] = field(default_factory=dict)
 
@@ -101,7 +101,9 @@ class EventService:
         self._settings = settings
         self._lock = threading.Lock()
         self._cache: dict[str, _Known] = {}
-        self._strangers = Bucket(STRANGERS_PER_S, STRANGERS_PER_S * 10)
+        self._looking = threading.Lock()
+        self._paths: frozenset[str] = frozenset()
+        self._look_again_at = 0.0
 
     def accept_webhook(self, vendor: str, path_token: str, request: WebhookRequest) -> int:
         """Puts one event per changed record and integration on its lane; returns how many.
@@ -112,8 +114,6 @@ class EventService:
         known = self._known(vendor, path_token)
         if not known.bucket.take():
             raise Unavailable("Too many deliveries at once; send this again later.", retry_after_s=1)
-        if known.target is None:
-            raise WebhookRefused("unknown webhook", status=401)
         parser = get_vendor(vendor).webhooks
         parser.verify(request, [secret.get_secret_value() for secret in known.target.secrets])
         hints = parser.parse(request)
@@ -208,31 +208,33 @@ class EventService:
             raise Unavailable("Too many events are waiting; send this again later.", retry_after_s=60)
 
     def _known(self, vendor: str, path_token: str) -> _Known:
+        """Raises WebhookRefused for a path that is nobody's: strangers cost no look into Postgres, and no memory."""
         key = hashlib.sha256(f"{vendor}/{path_token}".encode()).hexdigest()
         with self._lock:
             found = self._cache.get(key)
         if found is not None and found.until > time.monotonic():
             return found
-        if found is None and not self._strangers.take():
-            raise Unavailable("Too many deliveries at once; send this again later.", retry_after_s=1)
-        bucket = found.bucket if found is not None else Bucket(RATE_PER_S, BURST)
-        found = self._look_up(vendor, path_token, bucket)
-        with self._lock:
-            if len(self._cache) > 10_000:  # made-up tokens must not fill the memory
-                self._cache.clear()
-            self._cache[key] = found
-        return found
-
-    def _look_up(self, vendor: str, path_token: str, bucket: Bucket) -> _Known:
-        until = time.monotonic() + CACHE_S
-        try:
-            get_vendor(vendor)
-        except NotFound:
-            return _Known(until, None, bucket)
-        target = self._connections.webhook_target(path_token)
+        target = self._connections.webhook_target(path_token) if self._is_path(path_token) else None
         if target is None or target.vendor != vendor:
-            return _Known(until, None, bucket)
-        return _Known(until, target, bucket, self._routes(target))
+            with self._lock:
+                self._cache.pop(key, None)
+            raise WebhookRefused("unknown webhook", status=401)
+        bucket = found.bucket if found is not None else Bucket(RATE_PER_S, BURST)
+        fresh = _Known(time.monotonic() + CACHE_S, target, bucket, self._routes(target))
+        with self._lock:
+            self._cache[key] = fresh
+        return fresh
+
+    def _is_path(self, path_token: str) -> bool:
+        """By the set of all paths, which is read anew for whoever is not in it, so many times a second at most."""
+        known = hashed(path_token)
+        if known in self._paths:
+            return True
+        with self._looking:
+            if known not in self._paths and time.monotonic() >= self._look_again_at:
+                self._look_again_at = time.monotonic() + LOOK_EVERY_S
+                self._paths = self._connections.webhook_paths()
+        return known in self._paths
 
     def _routes(self, target: WebhookTarget) -> dict[ModuleName, tuple[_Route, ...]]:
         routes: dict[ModuleName, tuple[_Route, ...]] = {}

@@ -64,8 +64,8 @@ def test_make_help_names_every_target() -> None:
 def test_ci_runs_the_tests_that_make_runs() -> None:
     script, makefile = (ROOT / ".ci" / "run").read_text(), (ROOT / "Makefile").read_text()
     assert "make --no-print-directory check" in script
-    assert ".venv/bin/python -m pytest\n" in script
-    assert "$(PY) -m pytest $(ARGS)\n" in makefile
+    assert ".venv/bin/python -m pytest -n 2 --dist loadfile\n" in script
+    assert "$(PY) -m pytest -n 2 --dist loadfile $(ARGS)\n" in makefile
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 

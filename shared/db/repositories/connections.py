@@ -106,6 +106,12 @@ def of_workspace(session: Session, workspace_id: int) -> Sequence[tuple[Connecti
     return [(connection, org) for connection, org in session.execute(statement)]
 
 
+def path_hashes(session: Session) -> Sequence[str]:
+    """Of every webhook path there is."""
+    query = select(Connection.webhook_path_hash).where(Connection.webhook_path_hash.is_not(None))
+    return [found for found in session.scalars(query) if found is not None]
+
+
 def by_path_hash(session: Session, path_hash: str) -> Connection | None:
     return session.scalar(select(Connection).where(Connection.webhook_path_hash == path_hash))
 
