@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from shared.bus import RESULTS, Entry, Lane
+from shared.bus import FREE_READS, RESULTS, Entry, Lane
 from shared.errors import Unavailable
 from shared.settings import Settings
 from tests.simulation.faults import Faults, Mutant
@@ -142,6 +142,10 @@ class SimBus:
         with self._store.call("pause"):
             self._store.set(f"{lane.key}:paused", "1", seconds * 1000)
 
+    def resume(self, lane: Lane) -> None:
+        with self._store.call("resume"):
+            self._store.keys.pop(f"{lane.key}:paused", None)
+
     def paused(self, lane: Lane) -> bool:
         with self._store.call("paused"):
             return self._store.get(f"{lane.key}:paused") is not None
@@ -220,6 +224,20 @@ class SimBus:
             with self._store.call("note worked"):
                 for record in records:
                     self._store.set(f"worked:{record}", "1", seconds * 1000)
+
+    def note_for_nothing(self, records: Sequence[str]) -> None:
+        if not records:
+            return
+        with self._store.call("note for nothing"):
+            counts = [self._one_more(f"for_nothing:{record}") for record in records]
+        for record, count in zip(records, counts, strict=True):
+            if count > FREE_READS:
+                self.note_worked([record], min(2.0 ** (count - FREE_READS), 30.0))
+
+    def _one_more(self, key: str) -> int:
+        count = int(self._store.get(key) or 0) + 1
+        self._store.set(key, str(count), 60_000)
+        return count
 
     # Root locks
 

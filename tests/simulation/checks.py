@@ -7,6 +7,7 @@ from collections import Counter
 from shared.sync.mapping import forward
 from shared.sync.model import FieldPair, RecordId, Side, Value
 from shared.sync.values import decode_base, is_blank, plausible_form, same
+from tests.simulation.faults import Flaw
 from tests.simulation.vendors import PAIR, Row
 from tests.simulation.world import Edit, World
 
@@ -47,14 +48,16 @@ def check(world: World) -> None:
 
 
 def _accepted(world: World) -> None:
-    """P1: an event that was accepted is followed by an outcome of its record. What Redis lost is P2's."""
+    """P1: an event that was accepted ends in an outcome that came after it. What Redis lost is P2's."""
     if world.flushes:
         return
-    last: dict[tuple[Side, RecordId], int] = {}
-    for row in world.tables.outcomes:
-        last[row.side, row.record_id] = row.saved_ms
+    saved = {row.event_id: row.saved_ms for row in world.tables.outcomes}
+    last = {(row.side, row.record_id): row.saved_ms for row in world.tables.outcomes}
     for event in world.accepted:
-        if last.get((event.side, event.record_id), -1) < event.at_ms:
+        ended_ms = saved.get(world.tables.done.get(event.event_id) or "", -1)
+        if Flaw.SWALLOWED in world.avoid:
+            ended_ms = last.get((event.side, event.record_id), -1)
+        if ended_ms < event.at_ms:
             world.breach("P1", f"{event.event_id} of {event.record_id} has no outcome")
 
 

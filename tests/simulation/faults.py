@@ -21,19 +21,17 @@ class Flaw(StrEnum):
     """What the product is known to do wrong. Histories keep out of the way of it, unless they dare."""
 
     RENAMED_IN_DOUBT = "renamed_in_doubt"
-    """A record, or its twin, that is renamed before the two are bound may be given another one."""
-    TAKEN_AFTER_END = "taken_after_end"
-    """Who slept while a run ended takes the lease for it again, and keeps it."""
-    FROZEN_WRITER = "frozen_writer"
-    """Who slept longer than its locks stand, but not than the lease, may write over a newer write."""
+    """A twin of ours that a person renames before the two are bound: no key tells any more whose it is."""
+    SWALLOWED = "swallowed"
+    """An event that waits in a due row may be written over there, and has no outcome of its own."""
 
 
 OPEN = frozenset(Flaw)
 
 
 class Faults:
-    """Targets: a side, or "left write", "right write" (429, 5xx, refused, lost, late, slow); redis, postgres, and save,
-    a commit of results (before, after); tick (dead, cut)."""
+    """Targets: a side, or "left write", "right write" (429, quota, 5xx, refused, lost, late, slow); redis, postgres,
+    and save, a commit of results (before, after); tick (dead, cut)."""
 
     def __init__(self) -> None:
         self._armed: dict[str, deque[str]] = {}

@@ -14,7 +14,7 @@ from tests.simulation.faults import OPEN, Flaw, Mutant
 from tests.simulation.vendors import Shape
 from tests.simulation.world import World, simulated
 
-VENDOR_FAULTS = ("429", "5xx", "refused", "lost", "lost", "late", "slow")
+VENDOR_FAULTS = ("429", "quota", "5xx", "refused", "lost", "lost", "late", "slow")
 STORE_FAULTS = ("before", "after")
 FREEZE_MS = (2_000, 15_000, 45_000, 130_000)
 PAUSES_MS = (200, 1_000, 5_000, 30_000, 100_000, 400_000)
@@ -85,17 +85,22 @@ class Ended:
 
 
 def shape_of(chance: Random, theme: Theme) -> Shape:
-    """Clocks up to five minutes off, lists that lag; together they stay within the overlap of a poll."""
+    """Clocks up to five minutes off, lists that lag; together they stay within the overlap of a poll. A clock that its
+    vendor tells may be further behind."""
     offset = chance.choice((0, 0, -300_000, -240_000, 300_000))
+    tells_time = chance.random() < 0.5
     if theme is Theme.WINDOW:
         offset = -300_000
+    elif tells_time and offset == -300_000:
+        offset = -900_000
     shape = Shape(
         left_order=chance.choice((ListOrder.WHOLE, ListOrder.SINCE)),
         left_modified=chance.random() < 0.7,
         page_size=chance.choice((3, 100)),
-        lag_ms=0 if offset == -300_000 else chance.choice((0, 0, 3_000, 25_000)),
-        left_offset_ms=chance.choice((0, offset)),
+        lag_ms=0 if offset <= -300_000 else chance.choice((0, 0, 3_000, 25_000)),
+        left_offset_ms=chance.choice((0, max(offset, -300_000))),
         right_offset_ms=offset,
+        right_tells_time=tells_time,
     )
     return replace(shape, lag_ms=25_000, right_offset_ms=0, left_offset_ms=0) if theme is Theme.DOUBT else shape
 

@@ -27,6 +27,7 @@ class SimKeeper:
         self._batches: set[str] = set()
         self._leased: dict[int, Lease] = {}
         self._claims: dict[int, str] = {}
+        self._lapses, self._beaten_ms = 0, tables.sched.now
         self._abandoned: list[tuple[str, str, tuple[str, ...]]] = []
 
     def take_lane(self, lane: Lane, token: str) -> bool:
@@ -61,6 +62,16 @@ class SimKeeper:
     def keep(self, lease: Lease) -> None:
         self._leased[lease.fence] = lease
 
+    def standing(self) -> int:
+        return self._lapses
+
+    def check_standing(self, since: int) -> None:
+        if self._lapses != since or self._silent_ms() >= self.claim_ms:
+            raise LeaseLost("This process did not beat in time.")
+
+    def _silent_ms(self) -> int:
+        return self._tables.sched.now - self._beaten_ms
+
     def abandon(self, batch_id: str, token: str, roots: Sequence[str]) -> None:
         self._abandoned.append((batch_id, token, tuple(roots)))
         with suppress(BothwaysError):
@@ -78,6 +89,8 @@ class SimKeeper:
         """Every `worker_heartbeat_s`."""
         if not redis_away:
             self._bus.beat()
+            self._lapses += self._silent_ms() >= self.claim_ms
+            self._beaten_ms = self._tables.sched.now
             for token, lane in self._lanes.items():
                 self._bus.relock_lane(lane, token, self.lane_ttl_s)
         with suppress(BothwaysError):

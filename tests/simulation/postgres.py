@@ -19,7 +19,7 @@ from shared.lease import WANTED_STALE_S, Held, Holder, Lease, Leases, ending, gi
 from shared.settings import Settings
 from shared.sync.events import ChangeEvent, Folded, Hint, Origin, encode
 from shared.sync.model import Base, Record, RecordId, Side
-from shared.sync.values import encode_base
+from shared.sync.values import encode_base, encode_pending
 from tests.simulation.faults import Faults, Mutant
 from tests.simulation.sched import EPOCH, EPOCH_S, Sched
 
@@ -80,6 +80,7 @@ class Listing:
     cursor: str | None = None
     done: bool = False
     rows: int = 0
+    vendor_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +92,7 @@ class Run:
     pending: int = 0
     claimed_by: str | None = None
     claimed_until: int = 0
+    resume_ms: int | None = None
     listings: dict[Side, Listing] = field(default_factory=dict)
     staged: dict[Key, Staged] = field(default_factory=dict)
 
@@ -100,7 +102,7 @@ class OutcomeRow:
     event_id: str
     event_ids: tuple[str, ...]
     fresh: tuple[str, ...]
-    """Of `event_ids`: those that had no outcome before."""
+    """Events that end here and had no outcome before: of `event_ids`, and those that waited in a due row."""
     side: Side
     record_id: RecordId
     outcome: str
@@ -122,7 +124,8 @@ class Tables:
         self.bindings: dict[Side, dict[RecordId, dict[str, Any]]] = {side: {} for side in Side}
         self.intents: dict[Key, Intent] = {}
         self.due: dict[Key, Due] = {}
-        self.done: set[str] = set()
+        self.done: dict[str, str | None] = {}
+        """Event -> the first event of the outcome in which it ended."""
         self.outcomes: list[OutcomeRow] = []
         self.counts: Counter[tuple[int, str, str]] = Counter()
         self.listed: Counter[int] = Counter()
@@ -291,7 +294,7 @@ class SimKnown:
             return {}
         with self._db.transaction("load bindings") as tables:
             rows = [(one, tables.binding(side, RecordId(one))) for one in ids]
-            return {RecordId(one): binding_row(row) for one, row in rows if row is not None}
+            return {RecordId(one): binding_row(dict(row)) for one, row in rows if row is not None}
 
     def intents(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, IntentRow]:
         if not ids:
@@ -328,7 +331,7 @@ class SimKnown:
         with self._db.transaction("note pushes") as tables:
             leases.check(tables, lease)
             rows = [(push.left_id, _note_push(tables, lease.fence, push)) for push in pushes]
-            return {left_id: binding_row(row) for left_id, row in rows if row is not None}
+            return {left_id: binding_row(dict(row)) for left_id, row in rows if row is not None}
 
     def making_since_ms(self, pair: str, side: Side) -> float | None:
         with self._db.transaction("making?") as tables:
@@ -346,7 +349,8 @@ class SimKnown:
             leases.check(tables, lease)
             if leases.mutant is Mutant.NO_INTENT:
                 return {(one.side, one.record_id) for one in drafts}
-            mine = [one for one in drafts if one.again or (one.side, RecordId(one.record_id)) not in tables.intents]
+            wanted = [one for one in drafts if tables.binding(one.side, RecordId(one.record_id)) is None]
+            mine = [one for one in wanted if one.again or (one.side, RecordId(one.record_id)) not in tables.intents]
             for one in mine:
                 self._intend(tables, batch_id, one)
             return {(one.side, one.record_id) for one in mine}
@@ -379,15 +383,16 @@ class SimKnown:
 
 
 def _note_push(tables: Tables, fence: int, push: Push) -> dict[str, Any] | None:
-    pending = {side.value: encode_base(sent) for side, sent in push.pending.items()}
+    noted = {"pending": encode_pending(push.pending), "base": encode_base(push.base)}
     if push.version == 0:
-        row = raw_binding(push.left_id, push.right_id, fence, tables.sched.when(-(10**9))) | {"pending": pending}
+        row = raw_binding(push.left_id, push.right_id, fence, tables.sched.when(-(10**9)))
+        row |= noted | {"unread": sorted(push.unread)}
         return row if tables.insert_binding(row) else None
     found = tables.binding(Side.LEFT, push.left_id)
     same = found is not None and (found["right_id"], found["version"]) == (push.right_id, push.version)
     if found is None or not same or found["fence"] > fence:
         return None
-    found["pending"] = pending
+    found.update(noted, version=push.version + 1, fence=fence)
     return found
 
 
@@ -428,23 +433,27 @@ def close_batch(ports: Ports, batch_id: str) -> None:
 def save(tables: Tables, batch: ResultBatch) -> set[int]:
     _watch_fence(tables, batch.holder, batch.fence)
     ended = [result for result in batch.results if result.outcome is not None]
-    fresh = {event for result in ended for event in result.event_ids} - tables.done
-    tables.done |= fresh
+    fresh = {event for result in ended for event in result.event_ids} - tables.done.keys()
+    tables.done |= dict.fromkeys(fresh)
     settled: Counter[int] = Counter()
     for result in sorted(batch.results, key=lambda one: (one.side, one.record_id)):
         key = (Side(result.side), RecordId(result.record_id))
-        mine = tuple(event for event in result.event_ids if event in fresh)
+        mine = [event for event in result.event_ids if event in fresh]
         counted = result.outcome is not None and not mine
         if result.binding is not None and not _save_binding(tables, batch, result.binding):
             if not counted:
-                tables.done -= set(result.event_ids)
+                for one in result.event_ids:
+                    tables.done.pop(one, None)
                 event = encode(_event(batch, result))
                 _save_due(tables, key, result, "retry", 0.0, result.attempt, event)
             continue
         _save_intent(tables, key, result.intent)
+        waited = _waited(tables, key, batch, result)
         settled.update(_save_wait(tables, key, batch, result))
-        if result.outcome is not None and not counted:
-            _save_outcome(tables, batch, result, key, mine)
+        events = [*mine, *(one for one in waited if tables.done.get(one) is None and one not in mine)]
+        tables.done |= dict.fromkeys(events, mine[0] if mine else result.event_ids[0])
+        if result.outcome is not None and mine:
+            _save_outcome(tables, batch, result, key, tuple(events))
     if batch.last:
         tables.open_batches.pop(batch.batch_id, None)
     for run_id, count in settled.items():
@@ -494,6 +503,7 @@ def _time(text: str | None) -> datetime | None:
 def _event(batch: ResultBatch, result: Result) -> ChangeEvent:
     return ChangeEvent(
         event_id=result.event_ids[0],
+        folded=tuple(result.event_ids[1:]),
         correlation_id=result.event_ids[0],
         integration_id=batch.integration_id,
         pair=result.pair,
@@ -541,6 +551,16 @@ def _answered(tables: Tables, key: Key, batch: ResultBatch, result: Result) -> D
     return waiting if opened is not None and waiting.parked_at <= opened else None
 
 
+def _waited(tables: Tables, key: Key, batch: ResultBatch, result: Result) -> list[str]:
+    """Events that waited in the due row, and end by this."""
+    row = _answered(tables, key, batch, result) if result.outcome is not None else None
+    return _ids_of(row.event) if row is not None and row.why != "failed" else []
+
+
+def _ids_of(event: Mapping[str, str]) -> list[str]:
+    return [event["id"], *event.get("fold", "").split()]
+
+
 def _settle_staged(tables: Tables, run_id: int, key: Key) -> bool:
     run = tables.runs.get(run_id)
     row = run.staged.get(key) if run else None
@@ -556,12 +576,15 @@ def _save_due(
     before, now = tables.due.get(key), tables.sched.when()
     run_id = result.run_id if result.run_id is not None else (before.run_id if before else None)
     due_ms = tables.sched.now + int((in_s or 0.0) * 1000)
-    tables.due[key] = Due(why, result.reason, due_ms, dict(event), None if why == "failed" else run_id, attempts, now)
+    kept = dict(event)
+    if before is not None and before.why != "failed" and before.event["id"] != event["id"]:
+        kept["fold"] = " ".join([*event.get("fold", "").split(), *_ids_of(before.event)])
+    tables.due[key] = Due(why, result.reason, due_ms, kept, None if why == "failed" else run_id, attempts, now)
 
 
 def _save_outcome(tables: Tables, batch: ResultBatch, result: Result, key: Key, fresh: tuple[str, ...]) -> None:
     row = OutcomeRow(
-        event_id=result.event_ids[0],
+        event_id=fresh[0],
         event_ids=tuple(result.event_ids),
         fresh=fresh,
         side=key[0],

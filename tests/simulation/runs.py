@@ -4,45 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from shared.bus import BULK
 from shared.connectors.base import ListOrder, Page
 from shared.engine.agreed import listed_hash
+from shared.engine.classes import bulk_lanes
 from shared.engine.context import Context, Ports
 from shared.engine.known import binding_row
-from shared.errors import LeaseLost, RetryableError
+from shared.errors import LeaseLost, RateLimited, RetryableError
 from shared.lease import Held, Lease, run_holder
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.guards import may_start
 from shared.sync.match import Keyed, fold_key, match_sides
 from shared.sync.model import Record, RecordId, Side
+from shared.sync.reasons import Code
 from shared.sync.states import RunKind, RunState, end_of, may_move
 from shared.sync.watermark import advanced, may_advance, window_start
-from tests.simulation.faults import Flaw, Mutant
+from tests.simulation.faults import Mutant
 from tests.simulation.keeper import SimKeeper
 from tests.simulation.postgres import Key, Listing, Run, Staged, Tables, _watch_fence, raw_binding
 from tests.simulation.vendors import PAIR
 
 QUEUE_CHUNK = 500
+INTEGRATION = 1
 
 
-def advance(
-    ports: Ports, keeper: SimKeeper, context: Context, run_id: int, mutant: Mutant | None, avoid: frozenset[Flaw]
-) -> None:
+def advance(ports: Ports, keeper: SimKeeper, context: Context, run_id: int, mutant: Mutant | None) -> None:
     tables: Tables = ports.db  # type: ignore[assignment]
     owner = f"{ports.bus.worker}/r{tables.number()}"
     with tables.transaction(f"claim run {run_id}"):
-        run = tables.runs[run_id]
-        if run.ended_ms is not None or run.claimed_until > tables.sched.now:
+        run, now = tables.runs[run_id], tables.sched.now
+        if run.ended_ms is not None or run.claimed_until > now or (run.resume_ms or 0) > now:
             return
         run.claimed_by, run.claimed_until = owner, tables.sched.now + keeper.claim_ms
     again, not_before_ms = False, 0
     try:
         with keeper.claim(run_id, owner):
-            again = _RunWork(ports, keeper, context, run, mutant).go(avoid)
+            again = _RunWork(ports, keeper, context, run, owner, mutant).go()
     except RetryableError as error:
         not_before_ms = int((error.retry_after_s or 10.0) * 1000)
+        if isinstance(error, RateLimited) and not_before_ms > ports.settings.quota_patience_s * 1000:
+            _park(ports, run, owner, not_before_ms)
     except LeaseLost:
         again = True
     finally:
@@ -51,6 +55,25 @@ def advance(
                 run.claimed_by, run.claimed_until = None, tables.sched.now + not_before_ms if not_before_ms else 0
     if again or _all_settled(tables, run):
         ports.wake.run(run_id)
+
+
+def _park(ports: Ports, run: Run, owner: str, ms: int) -> None:
+    """It waits long for quota: others get the orgs, and its backlog rests."""
+    tables: Tables = ports.db  # type: ignore[assignment]
+    with tables.transaction("park"):
+        if run.claimed_by != owner or run.ended_ms is not None:
+            return
+        run.resume_ms = tables.sched.now + ms
+        tables.sched.note("run", run.id, "parked for", ms)
+        ports.leases.release_all(tables, f"run:{run.id}")  # type: ignore[arg-type]
+    for lane in bulk_lanes(INTEGRATION, ports.settings.shards):
+        ports.bus.pause(lane, ms / 1000)
+    _wake_idle(ports)
+
+
+def _wake_idle(ports: Ports) -> None:
+    for lane in ports.bus.idle_lanes():
+        ports.wake.drain(lane)
 
 
 def _all_settled(tables: Tables, run: Run) -> bool:
@@ -62,21 +85,20 @@ def _all_settled(tables: Tables, run: Run) -> bool:
 
 
 class _RunWork:
-    def __init__(self, ports: Ports, keeper: SimKeeper, context: Context, run: Run, mutant: Mutant | None) -> None:
+    def __init__(
+        self, ports: Ports, keeper: SimKeeper, context: Context, run: Run, owner: str, mutant: Mutant | None
+    ) -> None:
         self._ports, self._keeper, self._context, self._run, self._mutant = ports, keeper, context, run, mutant
+        self._owner = owner
         self._tables: Tables = ports.db  # type: ignore[assignment]
         self._sched = self._tables.sched
 
-    def go(self, avoid: frozenset[Flaw]) -> bool:
-        with self._tables.transaction("take"):
-            if Flaw.TAKEN_AFTER_END in avoid and self._run.ended_ms is not None:
-                return False
-            holder = run_holder(self._run.id, self._context.id, self._context.workspace_id)
-            got = self._ports.leases.take(self._tables, self._context.org_ids, holder)  # type: ignore[arg-type]
-        if isinstance(got, Held):
+    def go(self) -> bool:
+        lease = self._take()
+        if lease is None:
             return False
-        self._lease: Lease = got
-        self._keeper.keep(got)
+        self._lease = lease
+        self._keeper.keep(lease)
         if self._run.state == RunState.QUEUED:
             self._begin()
         while self._run.state == RunState.LISTING:
@@ -86,6 +108,23 @@ class _RunWork:
         if self._run.state == RunState.DRAINING:
             return self._queue_or_finish()
         return False
+
+    def _take(self) -> Lease | None:
+        with self._tables.transaction("take"):
+            holder = run_holder(self._run.id, self._context.id, self._context.workspace_id)
+            before = replace(self._tables.lease)
+            got = self._ports.leases.take(self._tables, self._context.org_ids, holder)  # type: ignore[arg-type]
+            if isinstance(got, Held):
+                return None
+            if self._run.claimed_by != self._owner or self._run.ended_ms is not None:
+                self._tables.lease = before
+                raise LeaseLost("It goes on elsewhere, or has ended.")
+            parked, self._run.resume_ms = self._run.resume_ms, None
+        if parked is not None:
+            for lane in bulk_lanes(self._context.id, self._ports.settings.shards):
+                self._ports.bus.resume(lane)
+                self._ports.wake.drain(lane)
+        return got
 
     def _check(self) -> None:
         self._ports.leases.check(self._tables, self._lease)  # type: ignore[arg-type]
@@ -132,6 +171,8 @@ class _RunWork:
             self._check()
             for row in rows:
                 self._stage(side, row, read_ms)
+            if asked is None and listing.vendor_at is None:
+                listing.vendor_at = page.at
             listing.cursor, listing.done, listing.rows = page.next_cursor, done, listing.rows + len(page.rows)
 
     def _cut(self, page: Page, side: Side, listing: Listing) -> tuple[Sequence[Record], bool]:
@@ -244,6 +285,7 @@ class _RunWork:
     # Draining
 
     def _queue_or_finish(self) -> bool:
+        self._look_at_quota()
         self._resend_lost()
         while True:
             with self._tables.transaction("queue"):
@@ -255,6 +297,17 @@ class _RunWork:
             self._send(rows)
             if not rows:
                 return self._finish()
+
+    def _look_at_quota(self) -> None:
+        with self._tables.transaction("look at quota"):
+            mine = [row for row in self._tables.due.values() if row.run_id == self._run.id and row.sent_ms is None]
+            waiting = [row.due_ms for row in mine if row.reason == Code.RATE_LIMITED]
+            in_s = (min(waiting) - self._sched.now) / 1000 if waiting else 0.0
+            left = self._run.pending - len(waiting)
+        lanes = bulk_lanes(self._context.id, self._ports.settings.shards)
+        left -= self._ports.bus.length(lanes)
+        if waiting and left <= 0 and in_s > self._ports.settings.quota_patience_s:
+            raise RateLimited("quota", retry_after_s=in_s)
 
     def _send(self, rows: Sequence[Key]) -> None:
         items = []
@@ -299,11 +352,14 @@ class _RunWork:
             if not may_advance(ended, unsettled=unsettled, lists_done=all(x.done for x in self._run.listings.values())):
                 raise AssertionError("a run ended that may not")
             for side in Side:
-                self._tables.watermarks[side] = advanced(self._tables.watermarks.get(side), started)
+                told = self._run.listings[side].vendor_at
+                start = started if told is None else min(started, told)
+                self._tables.watermarks[side] = advanced(self._tables.watermarks.get(side), start)
             self._run.ended_ms, self._run.pending = self._sched.now, 0
             self._move(ended)
             self._run.staged = {}
             self._ports.leases.release(self._tables, self._lease)  # type: ignore[arg-type]
+        _wake_idle(self._ports)
         return False
 
     def _failed(self) -> int:

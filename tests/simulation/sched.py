@@ -73,7 +73,6 @@ class Process:
         self.strand: _Strand | None = None
         self.wake_at = 0
         self.until: Callable[[], bool] | None = None
-        self.frozen_at = 0
 
     def __repr__(self) -> str:
         return self.name

@@ -75,6 +75,7 @@ PAIR = Pair(
 ALWAYS_SENT = ("name", "rate")
 """Fields that an update of the right vendor must carry, as they were read (docs/decisions.md)."""
 CALL_MS = 40
+QUOTA_MS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class Shape:
     right_offset_ms: int = 0
     late_ms: int = 500
     """How long after its connection broke a request may still be applied."""
+    right_tells_time: bool = False
+    """Its lists say what time it is there."""
     slow_ms: int = 5_000
     """How long a slow call takes to be applied; it is, whether its caller lives or not."""
 
@@ -142,6 +145,9 @@ class Vendor:
 
     def _clock(self) -> int:
         return (self.sched.now + self.shape.offset(self.side)) // 1000 * 1000
+
+    def time(self) -> datetime:
+        return self.sched.when(self._clock())
 
     def taken(self, name: Value, but: RecordId | None = None) -> bool:
         return self.side is Side.RIGHT and self.holds(name, but)
@@ -244,6 +250,8 @@ class Connector:
             unique_key="name" if right else None,
         )
         self.facts = VendorFacts(VendorName(side.value), side.value, {module.name: module})
+        self.quota_until_ms = 0
+        """Until then every call is refused for quota."""
         self.poison: set[RecordId] = set()
         """Records whose reading kills the process."""
 
@@ -254,12 +262,19 @@ class Connector:
     def _read(self, what: str) -> None:
         self._sched.step(f"{self._vendor.side} {what}")
         fault = self._fault(self._vendor.side)
-        if fault == "429":
-            raise RateLimited("limit", retry_after_s=2.0)
+        self._limit(fault)
         if fault in ("5xx", "refused", "lost", "late"):
             raise RetryableError("away", code=Code.VENDOR_UNAVAILABLE)
         if fault == "slow":
             self._sched.sleep(self._vendor.shape.slow_ms, "slow")
+
+    def _limit(self, fault: str) -> None:
+        if fault == "429":
+            raise RateLimited("limit", retry_after_s=2.0)
+        if fault == "quota":
+            self.quota_until_ms = self._sched.now + QUOTA_MS
+        if self.quota_until_ms > self._sched.now:
+            raise RateLimited("quota", retry_after_s=(self.quota_until_ms - self._sched.now) / 1000)
 
     def list_page(self, module: ModuleName, *, cursor: str | None, since: datetime | None) -> Page:
         self._read("list")
@@ -271,7 +286,8 @@ class Connector:
             rows = [row for row in rows if self._inside(row, since)]
         start, size = int(cursor or 0), facts.page_size
         shown = tuple(vendor.record(row, facts.list_fields, listed=True) for row in rows[start : start + size])
-        return Page(shown, str(start + size) if start + size < len(rows) else None)
+        at = vendor.time() if vendor.side is Side.RIGHT and vendor.shape.right_tells_time else None
+        return Page(shown, str(start + size) if start + size < len(rows) else None, at)
 
     def _inside(self, row: Row, since: datetime) -> bool:
         modified = self._vendor.when(row)
@@ -310,8 +326,7 @@ class Connector:
             raise Dead
         side, shape = self._vendor.side, self._vendor.shape
         fault = self._fault(f"{side} write") or self._fault(side)
-        if fault == "429":
-            raise RateLimited("limit", retry_after_s=2.0)
+        self._limit(fault)
         if fault == "refused":
             raise RetryableError("away", code=Code.VENDOR_UNAVAILABLE)
         if again and fault == "late":

@@ -20,7 +20,8 @@ import shared.engine.reader
 import shared.engine.results
 import shared.lease
 from shared.bus import LIVE, Lane
-from shared.engine.context import Context, Ports, lane_of
+from shared.engine.classes import lane_for
+from shared.engine.context import Context, Ports
 from shared.engine.drain import drain
 from shared.engine.outcome import ResultBatch
 from shared.engine.results import record_results
@@ -48,6 +49,7 @@ from tests.simulation.bus import SimBus, Store, idle_lanes
 from tests.simulation.faults import OPEN, Faults, Flaw, Mutant
 from tests.simulation.keeper import SimKeeper
 from tests.simulation.postgres import SimKnown, SimLeases, Tables
+from tests.simulation.runs import INTEGRATION
 from tests.simulation.sched import Process, Sched
 from tests.simulation.vendors import PAIR, Connector, Row, Seen, Shape, Vendor
 
@@ -56,8 +58,6 @@ WORKERS = (("drain",), ("drain",), ("run", "results"), ("run", "results"))
 """What each of them takes up: who waits for a locked record must not keep results waiting (docs/operations.md)."""
 RESPAWN_MS = 1_000
 RESEND_MS = 60_000
-GONE_MS = int(SETTINGS.worker_gone_s * 1000) // 2
-INTEGRATION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ class World:
         if kind == "drain":
             drain(slot.ports, cast(Any, slot.keeper), key)
         elif kind == "run":
-            runs.advance(slot.ports, slot.keeper, self.context, key, self.mutant, self.avoid)
+            runs.advance(slot.ports, slot.keeper, self.context, key, self.mutant)
         else:
             record_results(slot.ports, slot.keeper.stopping.is_set)
 
@@ -302,16 +302,13 @@ class World:
         if process.dead or process.frozen:
             return
         self.sched.note("freeze", process, "at", process.at, "for", ms)
-        process.frozen, process.frozen_at = True, self.sched.now
+        process.frozen = True
         self.sched.after(ms, lambda: self._thaw(slot))
 
     def _thaw(self, slot: Slot) -> None:
         if slot.process.frozen:
             self.sched.note("thaw", slot.process)
             slot.process.frozen = False
-            slept_ms = self.sched.now - slot.process.frozen_at
-            if Flaw.FROZEN_WRITER in self.avoid and slept_ms > GONE_MS and slot.process.task.startswith("drain"):
-                self.kill(slot.number)
 
     def pass_time(self, ms: int) -> None:
         """Everybody works until so much time has gone by."""
@@ -348,7 +345,7 @@ class World:
         if tables.next_run_ms is not None and tables.next_run_ms <= now:
             self.run()
         open_run = tables.open_run()
-        if open_run is not None and open_run.claimed_until <= now:
+        if open_run is not None and max(open_run.claimed_until, open_run.resume_ms or 0) <= now:
             self._wake_once(("run", open_run.id))
         for lane in idle_lanes(self.store):
             self._wake_once(("drain", lane))
@@ -370,14 +367,21 @@ class World:
         rows = [
             row
             for row in self.tables.due.values()
-            if row.why != "failed" and row.due_ms <= now and (row.sent_ms is None or row.sent_ms < now - RESEND_MS)
+            if row.why != "failed"
+            and row.due_ms <= now
+            and (row.sent_ms is None or row.sent_ms < now - RESEND_MS)
+            and not self._parked(row.run_id)
         ]
         for row in rows:
             again, row.sent_ms = row.sent_ms is not None, now
             event = decode(row.event)
-            lane = lane_of(INTEGRATION, LIVE, event.pair, event.side, event.record_id, self.settings.shards)
+            lane = lane_for(event, self.settings.shards)
             if not cut and not (again and self.store.length(lane.key)):
                 self._add(lane, json.dumps(row.event))
+
+    def _parked(self, run_id: int | None) -> bool:
+        run = self.tables.runs.get(run_id or 0)
+        return run is not None and run.resume_ms is not None
 
     def _add(self, lane: Lane, payload: str) -> None:
         self.store.add(lane.key, payload)
@@ -485,7 +489,8 @@ class World:
         row = self.pick(side, which)
         if row is None:
             return
-        if Flaw.RENAMED_IN_DOUBT in self.avoid and self.tables.binding(side, row.id) is None:
+        made = any(row.id in ids for key, ids in self.seen.created.items() if key[0] is side)
+        if Flaw.RENAMED_IN_DOUBT in self.avoid and made and self.tables.binding(side, row.id) is None:
             return
         self.edit(side, which, 0, name)
 
@@ -532,6 +537,7 @@ class World:
         self.faults.clear()
         for side in Side:
             self.connectors[side].poison.clear()
+            self.connectors[side].quota_until_ms = 0
         for slot in self.slots:
             self._thaw(slot)
 
