@@ -15,10 +15,16 @@ WRITES = ("POST", "PUT")
 VENDORS_MINUTE_S = 60.0
 
 
-def faulty(kind: str, *, method: str = "", lasts_s: float = 30.0, per_s: float = 12.0, **more: Any) -> Body:
-    """Both vendors do it, as often as `count` and `share` say, for so much of the product's time at most."""
+def faulty(kind: str, *, method: str = "", lasts_s: float = 30.0, per_s: float = 10.0, **more: Any) -> Body:
+    """Both vendors do it, as often as `count` and `share` say, for so much of the product's time at most.
+
+    A vendor that says no with a 200 has refused the record: it may have failed until the next sync.
+    """
 
     def body(scene: Scene) -> None:
+        if kind == "body_code":
+            scene.expect["failed_reasons"] = frozenset({"VENDOR_REJECTED"})
+            scene.closing_sync = True
         wanted: dict[str, Any] = {"share": 0.4, "count": 6, **more}
         if method:
             wanted["match"] = {"method": method}
@@ -83,7 +89,7 @@ def hidden(scene: Scene) -> None:
 
 def _hidden(scene: Scene) -> bool:
     states = [scene.rig.control("GET", vendor, "state")["modules"] for vendor in VENDORS]
-    return any(row["_sandbox"].get("hidden") for state in states for rows in state.values() for row in rows)
+    return any(row.get("_sandbox", {}).get("hidden") for state in states for rows in state.values() for row in rows)
 
 
 # Clocks
