@@ -98,7 +98,7 @@ def test_each_call_is_given_back_and_counts_unless_it_was_not_sent(
         (js(429, {"code": 44}), ("per_minute", "", None, 60)),
         (js(429, {"code": 44}, **{"X-Rate-Limit-Reset": "12"}), ("per_minute", "", 12, 60)),
         (js(429, {"code": 45}, **{"X-Rate-Limit-Reset": "12"}), ("per_day", "", None, 3600)),
-        (js(429, {"code": 1070}, **{"X-Rate-Limit-Reset": "12"}), ("concurrent", "", None, 2)),
+        (js(429, {"code": 1070}, **{"X-Rate-Limit-Reset": "12"}), ("concurrent", "", None, 1)),
         (js(429, {"code": 45}, **{"Retry-After": "7"}), ("per_day", "", 7, 3600)),
         (js(429, {}, **{"Retry-After": "7", "X-Rate-Limit-Problem": "Day"}), ("", "Day", 7, 60)),
     ],
