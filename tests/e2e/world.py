@@ -326,7 +326,11 @@ def running_world(data_dir: Path, *, time_scale: float = 0.1, beat: bool = True)
         beat=beat,
         durable=False,
         restart=False,
-        env={"BOTHWAYS_TIME_SCALE": str(time_scale), "BOTHWAYS_LOG_LEVEL": "INFO"},
+        env={
+            "BOTHWAYS_TIME_SCALE": str(time_scale),
+            "BOTHWAYS_WORKER_GONE_S": "30",  # three seconds: on a busy machine a beat may be late
+            "BOTHWAYS_LOG_LEVEL": "INFO",
+        },
     )
     with Stack.start(options) as stack, httpx.Client(timeout=30) as http:
         yield _connected(stack, http)
