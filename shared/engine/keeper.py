@@ -92,8 +92,10 @@ class Keeper:
                     self._leased.clear()
 
     def standing(self) -> int:
-        """What `check_standing` compares with; taken before a batch takes any lock. Where the last beat is some time ago
-        it beats first: on a busy machine this thread's turn may come late. Raises Unavailable."""
+        """What `check_standing` compares with; taken before a batch takes any lock. Raises Unavailable.
+
+        Where the last beat is some time ago it beats first: on a busy machine the keeper's turn may come late.
+        """
         began = time.monotonic()
         if began - self._beaten_at >= self._beat_s:
             self._bus.beat()
