@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos soak check fmt venv clean
+.PHONY: help demo up test chaos mutants soak check fmt venv clean
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -28,6 +28,9 @@ test: $(STAMP) ## Run all tests (ARGS="-k name")
 
 chaos: $(STAMP) ## Play the fault matrix, 25 minutes at most; writes chaos.json (ARGS="--only redis_kill")
 	@$(PY) -m tests.chaos $(ARGS)
+
+mutants: $(STAMP) ## Show that the auditor catches each broken promise, in ten minutes (ARGS="--only no_intent")
+	@$(PY) -m tests.mutants $(ARGS)
 
 soak: $(STAMP) ## All faults at random for half an hour (ARGS="--minutes 5")
 	@$(PY) -m tests.chaos.soak $(ARGS)

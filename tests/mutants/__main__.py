@@ -49,7 +49,7 @@ def main() -> int:
         f"{time.monotonic() - began:.0f} s; written to {given.out}"
     )
     if bad:
-        print(f"evidence of cells that are not green: {evidence}")
+        print(f"evidence of them: {evidence}")
     return 1 if bad or len(verdicts) < expected else 0
 
 
@@ -66,7 +66,7 @@ def _jobs(wanted: set[str], evidence: Path, *, green_only: bool) -> tuple[deque[
     for small in cells:
         groups.setdefault(small.shape, []).append(small)
     jobs: deque[Job] = deque(lambda own=own: _confirm(own, evidence) for own in groups.values())  # type: ignore[misc]
-    jobs.extend(lambda small=small, name=name: [catch(small, MUTANTS[name])] for small, name in caught)  # type: ignore[misc]
+    jobs.extend(lambda small=small, name=name: [catch(small, MUTANTS[name], evidence / name)] for small, name in caught)  # type: ignore[misc]
     return jobs, len(cells) + len(caught)
 
 

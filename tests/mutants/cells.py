@@ -235,7 +235,11 @@ def saved_twice(scene: Scene) -> None:
     before = len(outcomes(scene, item))
     note(scene, 0, "second")
     scene.await_strike(lambda: len(outcomes(scene, item)) > before, "newer results are saved", 20)
+    rig.wait(rig.is_quiet, "and their echo", 20)
     scene.frozen(strike)
+    live = "SELECT 1 FROM org_lease WHERE expires_at > clock_timestamp() + interval '1 second' AND fence = (%s)"
+    ((fence,),) = rig.sql("SELECT min(fence) FROM outcome WHERE id > %s", scene.mark.outcome_id)
+    scene.must_strike(bool(rig.sql(live, fence)), "the lease is over: the frozen one is refused for that")
     rig.thaw(strike.pid)
     rig.wait(rig.is_quiet, "all is quiet", 30)
     time.sleep(0.5)  # the thawed one has nothing left to show for its work

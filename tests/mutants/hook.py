@@ -27,4 +27,4 @@ def _queue_by(records: int) -> None:
 
     if not isinstance(run.QUEUE_CHUNK, int):
         raise TypeError("the poller has no chunks any more")
-    run.QUEUE_CHUNK = records  # type: ignore[misc]
+    run.QUEUE_CHUNK = records

@@ -24,6 +24,7 @@ from shared.bus import GROUP, LANES, Lane
 from shared.connectors.base import Unsure
 from shared.connectors.vendor import AccessToken
 from shared.engine.outcome import ResultBatch
+from shared.errors import ConnectionBroken
 from shared.points import at
 from shared.sync.events import Origin
 from shared.sync.model import Action, ActionKind, Side
@@ -323,7 +324,11 @@ SAVED_AFTER_S = 15.0
 
 def _token_is_used_before_it_is_saved(_refreshed: Function) -> Function:
     def mutated(self: Any, held: Any, spare: Any) -> AccessToken:
-        grant, used = self._either(held)
+        try:
+            grant, used = self._either(held)
+        except ConnectionBroken as error:
+            self._store.break_(held, str(error))
+            raise
         at("token.granted")
         expires_at = self._now() + timedelta(seconds=grant.expires_in_s)
         self._store.release(held, not_before_s=None)

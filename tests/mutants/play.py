@@ -20,8 +20,8 @@ from tests.mutants.mutants import Mutant
 
 SEEDS = (1, 2, 3)
 MUTANT_QUIET_S, QUIET_S = 25.0, 120.0
-"""How long it may take until all is quiet. A mutant that is not quiet by then never will be: what P7 allows is 6 s here,
-and a busy machine adds to it."""
+"""How long it may take until all is quiet: P7 allows 6 s of these stacks' time, and a busy machine adds to it. What a
+mutant has not ended by then it never will."""
 
 _PROMISE = re.compile(r"(P\d+) ")
 
@@ -102,8 +102,8 @@ def shape_of(small: Small, mutant: Mutant | None) -> Shape:
     )
 
 
-def catch(small: Small, mutant: Mutant) -> Verdict:
-    """On a stack of its own, by up to three seeds."""
+def catch(small: Small, mutant: Mutant, evidence: Path | None = None) -> Verdict:
+    """On a stack of its own, by up to three seeds. Evidence is kept of those that were not caught."""
     verdict = Verdict(small, mutant)
     began = time.monotonic()
     try:
@@ -112,6 +112,8 @@ def catch(small: Small, mutant: Mutant) -> Verdict:
                 verdict.played.append(play(rig, small, seed, MUTANT_QUIET_S, promise=mutant.promise))
                 if verdict.ok or verdict.played[-1].findings:
                     break  # what is red is no place for another try
+            if evidence is not None and not verdict.ok:
+                rig.keep_evidence(evidence)
     except Exception:  # noqa: BLE001  (a stack that does not start is told in the table)
         verdict.failed = "the rig failed: " + traceback.format_exc(limit=-4)
     verdict.took_s = time.monotonic() - began
