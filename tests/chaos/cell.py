@@ -44,7 +44,7 @@ class Cell:
     fresh: bool = False
     """A rig of its own, thrown away afterwards."""
     expect: dict[str, Any] = field(default_factory=dict)
-    row: str = ""
+    quiet_wait_s: float = QUIET_WAIT_S
 
     @property
     def name(self) -> str:
@@ -253,7 +253,7 @@ def _play(rig: Rig, cell: Cell, scene: Scene, line: Line) -> None:
     line.healed_s = scene.healed_s()
     time.sleep(0.2)  # people work on for a moment after the fault
     scene.people.stop()
-    rig.wait(rig.is_quiet, "all is quiet", QUIET_WAIT_S)
+    rig.wait(rig.is_quiet, "all is quiet", cell.quiet_wait_s)
     line.quiet_s = (time.monotonic() - (scene.over_at or 0.0)) / rig.shape.scale
     judge.judge(rig, scene, line)
     line.findings += scene.findings

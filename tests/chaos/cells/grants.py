@@ -108,14 +108,20 @@ def eleventh_token(scene: Scene) -> None:
         scene.must(state != "failed", f"P8 the sync is {state} because of a limit")
     scene.rig.control("POST", ACCOUNTS, "capabilities", {"token_window_s": 1})
     time.sleep(1.2)
-    scene.rig.sql("UPDATE connection SET refresh_not_before = clock_timestamp() WHERE refresh_not_before IS NOT NULL")
-    scene.rig.sql("UPDATE due SET due_at = clock_timestamp() WHERE why = 'retry'")
-    for key in scene.rig.redis.keys("bw:lane:*:paused"):
-        scene.rig.redis.delete(key)
-    scene.rig.sql("UPDATE run SET claimed_until = NULL WHERE claimed_by IS NULL")
+    _ten_minutes_pass(scene.rig)
     scene.over()
     scene.rig.ended(scene.sync_id or 0)
     scene.rig.control("POST", ACCOUNTS, "capabilities", {"token_window_s": 600})
+
+
+def _ten_minutes_pass(rig: Rig) -> None:
+    """Whatever the product put off until then is due now."""
+    rig.sql("UPDATE connection SET refresh_not_before = clock_timestamp() WHERE refresh_not_before IS NOT NULL")
+    rig.sql("UPDATE due SET due_at = clock_timestamp() WHERE why = 'retry'")
+    rig.sql("UPDATE run SET claimed_until = NULL WHERE claimed_by IS NULL")
+    rig.sql("UPDATE run SET resume_at = clock_timestamp() WHERE resume_at IS NOT NULL")
+    for key in rig.redis.keys("bw:lane:*:paused"):
+        rig.redis.delete(key)
 
 
 def _limited(rig: Rig) -> bool:

@@ -78,7 +78,7 @@ CELLS: list[Cell] = [
     Cell("webhook_reordered", "some", 1, troubled("webhook_reordered"), PLAIN),
     Cell("webhook_reordered", "10 min late", 1, troubled("webhook_late", share=0.5, ms=60_000), PLAIN),
     Cell("webhook_reordered", "some", 3, troubled("webhook_reordered", lasts_s=8.0), TRUE),
-    Cell("webhook_flood", "10,000", 1, flood(copies=250, count=10, at_once=256), PLAIN, fresh=True),
+    Cell("webhook_flood", "10,000", 1, flood(copies=250, count=10, at_once=256), PLAIN, fresh=True, quiet_wait_s=400),
     Cell("webhook_flood", "unknown records", 1, flood(which="unknown", count=50), PLAIN, fresh=True),
     Cell("webhook_flood", "deleted records", 1, flood(which="deleted", count=2, copies=20), PLAIN, fresh=True),
     Cell("webhook_flood", "another org", 1, flood(copies=5, organization_id="999"), PLAIN, fresh=True),
