@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 
 SLICE_S = 20.0
 QUEUE_CHUNK = 500
+MANY_ROWS = 5_000
 
 _CLAIM = text(
     """
@@ -441,9 +442,13 @@ class _RunWork:
     # Matching
 
     def _match(self) -> RunState:
+        self._note_what_was_listed()
         with self._ports.db.transaction() as session:
-            self._ports.leases.lock(session, self._lease)
             run = session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": self._id}).one()
+            if run.kind == "fetch":  # this transaction ends it
+                self._ports.leases.lock(session, self._lease)
+            else:  # a long one must not keep the lease from being renewed
+                self._ports.leases.check(session, self._lease)
             lists = session.execute(
                 text("SELECT pair, bool_and(whole) AS whole FROM listing WHERE run_id = :run GROUP BY pair"),
                 {"run": self._id},
@@ -459,6 +464,14 @@ class _RunWork:
         if ended is RunState.COMPLETED:
             _wake_idle(self._ports)
         return ended
+
+    def _note_what_was_listed(self) -> None:
+        """On tables that were filled a moment ago the planner takes a nested loop for the join of two long lists."""
+        with self._ports.db.transaction() as session:
+            query = text("SELECT sum(rows) FROM listing WHERE run_id = :run")
+            if (session.execute(query, {"run": self._id}).scalar() or 0) >= MANY_ROWS:
+                session.execute(text("ANALYZE staged"))
+                session.execute(text("ANALYZE binding"))
 
     def _finish_fetch(self, session: Session) -> None:
         log_fetch_bindings(session, self._context, self._id, self._lease.fence)
