@@ -37,6 +37,7 @@ CACHE_S = 5.0
 
 RATE_PER_S, BURST = 500.0, 20_000.0
 """Deliveries to one webhook, of which most a vendor's mass update may bring; over it the door answers 503."""
+MOST_LOOK_S = 1.0
 LOOK_EVERY_S = 0.2
 """How soon after another a look is taken for a path that is not known: it may be a new one."""
 
@@ -230,10 +231,14 @@ class EventService:
         known = hashed(path_token)
         if known in self._paths:
             return True
-        with self._looking:
+        if not self._looking.acquire(timeout=MOST_LOOK_S):  # while Postgres hangs, they must not take every thread
+            raise Unavailable("The database does not answer; send this again later.", retry_after_s=5)
+        try:
             if known not in self._paths and time.monotonic() >= self._look_again_at:
                 self._look_again_at = time.monotonic() + LOOK_EVERY_S
                 self._paths = self._connections.webhook_paths()
+        finally:
+            self._looking.release()
         return known in self._paths
 
     def _routes(self, target: WebhookTarget) -> dict[ModuleName, tuple[_Route, ...]]:
