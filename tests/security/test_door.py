@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import itertools
 import json
 import math
 import socket
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from shared import bus as bus_module
 from shared.connectors import wire
 from shared.connectors.base import WebhookRequest
-from shared.errors import Unavailable, WebhookRefused
+from shared.errors import WebhookRefused
 from shared.services import events
 from shared.services.connections import ConnectionService, WebhookTarget
 from tests.integration.test_doors import BODIES, Door, serving
@@ -164,6 +166,21 @@ def test_a_replayed_delivery_costs_reads_and_no_write(door: Door, vendor: str) -
     world.check_agree()
 
 
+@pytest.mark.rule("P13")
+def test_webhooks_that_tell_of_nothing_are_put_off_longer_and_longer(world: World) -> None:
+    """Of one record: a few within a minute are free, so that our own echoes are; then at most 30 s."""
+    bus, waits = world.office.bus, []
+    for _ in range(bus_module.FREE_READS + 8):
+        bus.note_for_nothing(["replayed"])
+        waits.append(bus.quiet_for(["replayed", "other"]))
+    mine = [one[0] for one in waits]
+    assert mine[: bus_module.FREE_READS] == [0] * bus_module.FREE_READS
+    late = mine[bus_module.FREE_READS :]
+    assert all(0 < before < after for before, after in itertools.pairwise(late[:5]))
+    assert max(late) <= 30
+    assert {one[1] for one in waits} == {0}
+
+
 @every_vendor
 def test_path_token_and_shared_token_are_random_and_long(world: World, vendor: str) -> None:
     """FSM signs nothing: its header is all there is beside the path. 32 bytes are 256 bits."""
@@ -176,30 +193,36 @@ def test_path_token_and_shared_token_are_random_and_long(world: World, vendor: s
 
 
 @pytest.mark.rule("P13")
-def test_made_up_paths_do_not_fill_the_memory(world: World) -> None:
-    service = world.events
-    nothing = WebhookRequest({}, (), b"")
-    for number in range(10_050):
-        with pytest.raises((WebhookRefused, Unavailable)):
-            service.accept_webhook("nobody", str(number), nothing)
-    assert len(service._cache) <= 10_001
-
-
-def test_a_path_is_looked_up_in_postgres_once(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made-up ones too: what is refused is remembered."""
+def test_made_up_paths_cost_neither_memory_nor_postgres(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A known path is looked up once in a while; of strangers together no more is asked than which paths there are."""
     looked: list[str] = []
-    look_up = ConnectionService.webhook_target
+    look_up, list_all = ConnectionService.webhook_target, ConnectionService.webhook_paths
 
     def counted(self: ConnectionService, path_token: str) -> WebhookTarget | None:
         looked.append(path_token)
         return look_up(self, path_token)
 
+    def listed(self: ConnectionService) -> frozenset[str]:
+        looked.append("all")
+        return list_all(self)
+
     monkeypatch.setattr(ConnectionService, "webhook_target", counted)
+    monkeypatch.setattr(ConnectionService, "webhook_paths", listed)
     monkeypatch.setattr(events, "CACHE_S", 600.0)
-    for _ in range(10):
-        door.deliver(FSM, BODIES[FSM], secret="wrong")
-        door.http.post("/webhooks/zoho_fsm/made-up", content=b"")
-    assert sorted(looked) == sorted([door.path(FSM).rpartition("/")[2], "made-up"])
+    monkeypatch.setattr(events, "LOOK_EVERY_S", 600.0)
+    for number in range(50):
+        assert door.deliver(FSM, BODIES[FSM], secret="wrong").status_code == 401
+        for vendor in (FSM, "nobody"):
+            assert door.http.post(f"/webhooks/{vendor}/made-up-{number}", content=b"").status_code == 401
+    assert sorted(looked) == sorted(["all", door.path(FSM).rpartition("/")[2]])
+
+
+def test_what_nobody_knows_is_not_remembered(world: World) -> None:
+    service = world.events
+    for number in range(2000):
+        with pytest.raises(WebhookRefused):
+            service.accept_webhook(FSM, f"made-up-{number}", WebhookRequest({}, (), b""))
+    assert service._cache == {}
 
 
 @pytest.mark.rule("P8", "P13")
