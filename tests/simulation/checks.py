@@ -7,7 +7,6 @@ from collections import Counter
 from shared.sync.mapping import forward
 from shared.sync.model import FieldPair, RecordId, Side, Value
 from shared.sync.values import decode_base, is_blank, plausible_form, same
-from tests.simulation.faults import Flaw
 from tests.simulation.vendors import PAIR, Row
 from tests.simulation.world import Edit, World
 
@@ -52,12 +51,8 @@ def _accepted(world: World) -> None:
     if world.flushes:
         return
     saved = {row.event_id: row.saved_ms for row in world.tables.outcomes}
-    last = {(row.side, row.record_id): row.saved_ms for row in world.tables.outcomes}
     for event in world.accepted:
-        ended_ms = saved.get(world.tables.done.get(event.event_id) or "", -1)
-        if Flaw.SWALLOWED in world.avoid:
-            ended_ms = last.get((event.side, event.record_id), -1)
-        if ended_ms < event.at_ms:
+        if saved.get(world.tables.done.get(event.event_id) or "", -1) < event.at_ms:
             world.breach("P1", f"{event.event_id} of {event.record_id} has no outcome")
 
 

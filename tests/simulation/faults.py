@@ -22,8 +22,6 @@ class Flaw(StrEnum):
 
     RENAMED_IN_DOUBT = "renamed_in_doubt"
     """A twin of ours that a person renames before the two are bound: no key tells any more whose it is."""
-    SWALLOWED = "swallowed"
-    """An event that waits in a due row may be written over there, and has no outcome of its own."""
 
 
 OPEN = frozenset(Flaw)

@@ -56,12 +56,15 @@ _USUAL = {
     "poison": 1,
     "oversleep": 0,
     "save_fault": 0,
+    "race": 0,
+    "edge": 0,
 }
 WEIGHTS = {
     Theme.MIXED: _USUAL,
     Theme.DOUBT: _USUAL | {"create": 8, "write_fault": 8, "kill": 4, "edit": 4, "vendor_fault": 1},
-    Theme.WINDOW: _USUAL | {"deliver": 3, "lose": 20, "run": 10, "edit": 20, "flush": 0, "freeze": 0, "pause": 1},
-    Theme.STORM: _USUAL | {"edit": 30, "deliver": 30, "steps": 60, "work": 4, "create": 1, "flush": 0},
+    Theme.WINDOW: _USUAL
+    | {"deliver": 3, "lose": 20, "run": 10, "edit": 8, "flush": 0, "freeze": 0, "pause": 1, "edge": 30},
+    Theme.STORM: _USUAL | {"edit": 30, "deliver": 30, "steps": 60, "work": 4, "create": 1, "flush": 0, "race": 12},
     Theme.STORES: _USUAL | {"store_fault": 8, "save_fault": 12, "kill": 6, "flush": 1, "lose": 0},
     Theme.SLEEP: _USUAL | {"freeze": 4, "pause": 4, "oversleep": 10},
 }
@@ -90,7 +93,7 @@ def shape_of(chance: Random, theme: Theme) -> Shape:
     offset = chance.choice((0, 0, -300_000, -240_000, 300_000))
     tells_time = chance.random() < 0.5
     if theme is Theme.WINDOW:
-        offset = -300_000
+        offset, tells_time = -300_000, False
     elif tells_time and offset == -300_000:
         offset = -900_000
     shape = Shape(
@@ -140,6 +143,8 @@ class History:
             "tick_fault": lambda: world.faults.arm("tick", chance.choice(("dead", "cut"))),
             "save_fault": lambda: world.faults.arm("save", chance.choice(STORE_FAULTS)),
             "oversleep": lambda: world.oversleep(130_000),
+            "race": self.race,
+            "edge": self.edge,
             "flush": world.flush,
             "poison": lambda: world.poison(self.side(), self.n()),
         }
@@ -172,6 +177,29 @@ class History:
         if at == 4:
             value = self.world.price(self.chance.randrange(1, 100_000))
         self.world.edit(self.side(), self.n(), at, value)
+
+    def edge(self) -> None:
+        """An edit just after a run has read the lists, in the same second, of which no webhook tells."""
+        self.world.run()
+        self.world.work_some(self.chance.randint(10, 40))
+        self.edit()
+        self.world.lose_hook(len(self.world.hooks) - 1)
+
+    def race(self) -> None:
+        """While an edit is slowly written to the other side, it is edited again, and its twin too."""
+        world, side, which, at = self.world, self.side(), self.n(), self.chance.randrange(1, 4)
+        world.faults.arm(f"{side.other} write", "slow")
+        world.edit(side, which, at, world.word(1))
+        self.deliver_all()
+        world.work_some(self.chance.randint(15, 40))
+        world.edit(side, which, at, world.word(1))
+        world.edit(side.other, which, at % 3 + 1, world.word(1))
+        self.deliver_all()
+        world.work_some(self.chance.randint(30, 60))
+
+    def deliver_all(self) -> None:
+        for _ in range(len(self.world.hooks)):
+            self.world.deliver(0)
 
     def rename(self) -> None:
         self._names += 1

@@ -78,12 +78,15 @@ class SimKeeper:
             self._give_back()
 
     def _give_back(self) -> None:
-        while self._abandoned:
-            batch_id, token, roots = self._abandoned[0]
-            self._bus.unlock_roots(roots, token)
-            with self._tables.transaction("give back"):
-                self._tables.open_batches.pop(batch_id, None)
-            del self._abandoned[0]
+        left, self._abandoned = self._abandoned, []
+        for done, (batch_id, token, roots) in enumerate(left):
+            try:
+                self._bus.unlock_roots(roots, token)
+                with self._tables.transaction("give back"):
+                    self._tables.open_batches.pop(batch_id, None)
+            except BaseException:
+                self._abandoned += left[done:]
+                raise
 
     def beat(self, *, redis_away: bool = False) -> None:
         """Every `worker_heartbeat_s`."""

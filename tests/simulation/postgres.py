@@ -450,7 +450,7 @@ def save(tables: Tables, batch: ResultBatch) -> set[int]:
         _save_intent(tables, key, result.intent)
         waited = _waited(tables, key, batch, result)
         settled.update(_save_wait(tables, key, batch, result))
-        events = [*mine, *(one for one in waited if tables.done.get(one) is None and one not in mine)]
+        events = list(dict.fromkeys([*mine, *(one for one in waited if tables.done.get(one) is None)]))
         tables.done |= dict.fromkeys(events, mine[0] if mine else result.event_ids[0])
         if result.outcome is not None and mine:
             _save_outcome(tables, batch, result, key, tuple(events))
@@ -574,11 +574,13 @@ def _save_due(
     tables: Tables, key: Key, result: Result, why: str, in_s: float | None, attempts: int, event: Mapping[str, str]
 ) -> None:
     before, now = tables.due.get(key), tables.sched.when()
+    if before is not None and before.why != "failed" and why == "failed":
+        return  # a newer event waits
     run_id = result.run_id if result.run_id is not None else (before.run_id if before else None)
     due_ms = tables.sched.now + int((in_s or 0.0) * 1000)
     kept = dict(event)
-    if before is not None and before.why != "failed" and before.event["id"] != event["id"]:
-        kept["fold"] = " ".join([*event.get("fold", "").split(), *_ids_of(before.event)])
+    if before is not None and before.why != "failed":
+        kept["fold"] = " ".join(dict.fromkeys([*event.get("fold", "").split(), *_ids_of(before.event)]))
     tables.due[key] = Due(why, result.reason, due_ms, kept, None if why == "failed" else run_id, attempts, now)
 
 
