@@ -45,6 +45,8 @@ class Cell:
     """A rig of its own, thrown away afterwards."""
     expect: dict[str, Any] = field(default_factory=dict)
     quiet_wait_s: float = QUIET_WAIT_S
+    load: float = 1.0
+    """How much work there is, as a share of what the cell's body asks for."""
 
     @property
     def name(self) -> str:
@@ -122,10 +124,10 @@ class Scene:
 
     def load(self, each: int = 9, *, per_s: float = 10.0) -> int:
         """New records at every module, a sync that loads them, people who edit meanwhile. Its Sync ID."""
-        self.people.bring(each)
+        self.people.bring(max(1, round(each * self.cell.load)))
         self.sync_id = self.rig.begin()
         if per_s:
-            self.people.start(per_s)
+            self.people.start(per_s * self.cell.load)
         return self.sync_id
 
     def struck(self, point: str, times: int = 1, within_s: float = 30.0) -> list[Strike]:

@@ -52,7 +52,7 @@ def rigs() -> Iterator[Rigs]:
 def cells() -> list[Cell]:
     known = {cell.name: cell for cell in all_cells()}
     # How long it takes is the matrix' matter: here others may use the machine.
-    return [replace(known[name], shape=CREW, bound_s=math.inf) for name in SHORT]
+    return [replace(known[name], shape=CREW, bound_s=math.inf, load=0.6) for name in SHORT]
 
 
 @pytest.mark.rule("P1", "P2", "P3", "P4", "P5", "P7", "P9", "P10", "P11")

@@ -19,7 +19,7 @@ def troubled(*kinds: str, share: float = 0.6, lasts_s: float = 40.0, **more: Any
         for kind in kinds:
             for vendor in VENDORS:
                 scene.rig.fault(vendor, kind, share=share, seed=scene.cell.seed, **more)
-        scene.load(per_s=25)
+        scene.load(per_s=15)
         scene.await_strike(lambda: sum(_struck(scene, vendor) for vendor in VENDORS) > 8, "deliveries are struck")
         scene.sleep(lasts_s)
         for vendor in VENDORS:
