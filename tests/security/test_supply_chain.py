@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -69,15 +71,19 @@ def test_an_image_is_named_with_its_version(name: str) -> None:
     assert re.fullmatch(r"[\w./-]+:\d[\w.-]*(@sha256:[0-9a-f]{64})?", images()[name])
 
 
-def test_task_messages_are_json_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listed pickle would be executed even if nobody here sends one."""
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-    from shared.settings import load_settings
-    from shared.wake import make_sender
-    from workers.app import make_app
+CONF = """
+import json
+from shared.settings import load_settings
+from shared.wake import make_sender
+from workers.app import app
+names = ("accept_content", "task_serializer", "result_backend")
+print(json.dumps([{name: one.conf[name] for name in names} for one in (app, make_sender(load_settings()))]))
+"""
 
-    settings = load_settings()
-    for app in (make_app(settings), make_sender(settings)):
-        assert app.conf.accept_content == ["json"]
-        assert app.conf.task_serializer == "json"
-        assert app.conf.result_backend is None
+
+def test_task_messages_are_json_and_nothing_else() -> None:
+    """A listed pickle would be executed even if nobody here sends one. (A process of its own: the app is made once.)"""
+    env = {"PATH": os.environ["PATH"], "REDIS_URL": "redis://127.0.0.1:1/0"}
+    told = subprocess.run([sys.executable, "-c", CONF], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    wanted = {"accept_content": ["json"], "task_serializer": "json", "result_backend": None}
+    assert json.loads(told.stdout) == [wanted, wanted]
