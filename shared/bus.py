@@ -27,7 +27,7 @@ RESULTS = PREFIX + "results"
 LANES = PREFIX + "lanes"
 MARKER, EPOCH = PREFIX + "marker", PREFIX + "epoch"
 LIVE, BULK = "live", "bulk"
-FREE_READS = 5
+FREE_READS = 30
 """So many webhooks of a record may tell of nothing within a minute before the next ones have to wait."""
 _CANARY_S = 86_400
 
