@@ -317,10 +317,9 @@ def many_want_a_token(scene: Scene) -> None:
     """Workers of both kinds find the tokens ended, and the accounts server is slow."""
     rig = scene.rig
     rig.control("POST", ACCOUNTS, "expire")
-    rig.fault(ACCOUNTS, "latency", ms=1500, share=1.0)
-    some_notes(scene)
+    rig.fault(ACCOUNTS, "latency", ms=1200, share=1.0)
     sync_id = rig.begin()
-    some_notes(scene, "more")
+    some_notes(scene)
     rig.ended(sync_id, within_s=60)
 
 
