@@ -235,8 +235,8 @@ class EventService:
             raise Unavailable("The database does not answer; send this again later.", retry_after_s=5)
         try:
             if known not in self._paths and time.monotonic() >= self._look_again_at:
+                self._paths = self._connections.webhook_paths()  # where that fails, the next one tries again
                 self._look_again_at = time.monotonic() + LOOK_EVERY_S
-                self._paths = self._connections.webhook_paths()
         finally:
             self._looking.release()
         return known in self._paths

@@ -428,7 +428,7 @@ def test_a_sync_is_followed_to_its_end(world: World, bothways: Bothways, end: st
     refused = bothways("sync", 1)
     assert (refused.code, refused.err[:12]) == (1, "FETCH_FIRST:")
     world.fetched()
-    with worker(world, "listing", "draining", end):
+    with worker(world, "listing", "draining", end, step_s=0.6):
         told = bothways("sync", 1)
     assert told.code == code
     assert "sync 1: queued" in told.err

@@ -244,9 +244,13 @@ def test_without_postgres_a_known_sender_is_served_and_an_unknown_told_to_come_l
         assert client.post(path, content=BODIES[FSM], headers=headers).status_code == 200
         with _locked_out(office, name):
             assert client.post(path, content=BODIES[FSM], headers=headers).status_code == 200, "it is remembered"
-            unknown = client.post("/webhooks/zoho_fsm/other", content=BODIES[FSM], headers=headers)
-            assert unknown.status_code == 503
-            assert int(unknown.headers["retry-after"]) > 0
+
+            def stranger() -> httpx.Response:
+                return client.post("/webhooks/zoho_fsm/other", content=BODIES[FSM], headers=headers)
+
+            # All paths were looked up a moment ago; once that is due again, nobody can say whose this one is.
+            await_that(lambda: stranger().status_code == 503, "an unknown one is told to come later")
+            assert int(stranger().headers["retry-after"]) > 0
             ready = client.get("/readyz")
             assert (ready.status_code, ready.json()["postgres"]) == (503, "down")
             for method, route in (("GET", "/api/v1/integrations"), ("POST", "/api/v1/integrations/1/sync")):

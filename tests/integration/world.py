@@ -157,6 +157,7 @@ class World:
         def beat() -> None:
             office.sql("UPDATE due SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
             office.sql("UPDATE run SET claimed_until = NULL WHERE claimed_by IS NULL")
+            office.sql("UPDATE run SET resume_at = clock_timestamp() WHERE resume_at > clock_timestamp()")
             for key in [*office.bus.redis.keys("bw:limit*"), *office.bus.redis.keys("bw:lane:*:paused")]:
                 office.bus.redis.delete(key)
             housekeeping.tick(office.ports)
