@@ -16,6 +16,7 @@ import psycopg
 import redis
 
 from tests.auditor.journal import Journal
+from tests.auditor.seen import Evidence
 from tests.chaos import judge
 from tests.chaos.people import People
 from tests.chaos.rig import RUN_ENDED, VENDORS, Rig, RigError, Shape
@@ -106,6 +107,8 @@ class Scene:
         self.closing_sync = False
         """Whether one more sync is needed before both sides can agree, whatever the deliveries say."""
         self.wrong_clocks = False
+        self.red_evidence: Evidence | None = None
+        """What the auditor saw when it first found something."""
         self.settled_sync = False
         """Whether the body itself ended with a sync after everybody's last edit."""
         self._at_over: tuple[Any, ...] | None = None

@@ -54,7 +54,10 @@ def look(rig: Rig, scene: Scene, expect: Expect) -> Report:
             one if one.written_ms is None else replace(one, written_ms=one.at_ms) for one in found.tables.outcomes
         )
         found = replace(found, tables=replace(found.tables, outcomes=outcomes))
-    return audit(found, scene.journal, expect=expect)
+    report = audit(found, scene.journal, expect=expect)
+    if report.findings and scene.red_evidence is None:
+        scene.red_evidence = found
+    return report
 
 
 def needs_a_sync(rig: Rig, scene: Scene) -> bool:
@@ -82,7 +85,9 @@ def _take(line: Line, report: Report) -> None:
 
 
 def keep(rig: Rig, scene: Scene, target: Path) -> None:
-    """The evidence of a red cell, as far as there is any."""
+    """The evidence of a red cell, as far as there is any: as it was first seen red, and as it is now."""
+    if scene.red_evidence is not None:
+        scene.red_evidence.save(target / "evidence_first.json")
     with suppress(Exception):
         found = auditor.collect(
             sandbox_url=rig.sandbox_url, database_url=rig.database_url, redis_url=rig.redis_url, since=scene.mark
