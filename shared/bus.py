@@ -23,7 +23,8 @@ from shared.settings import Settings
 
 GROUP = "bothways"
 PREFIX = "bw:"
-RESULTS = PREFIX + "results"
+RESULTS, LIVE_RESULTS = PREFIX + "results", PREFIX + "results:live"
+"""Outcomes on their way: those of runs, and those of people and webhooks, which are committed first."""
 LANES = PREFIX + "lanes"
 MARKER, EPOCH = PREFIX + "marker", PREFIX + "epoch"
 LIVE, BULK = "live", "bulk"
@@ -60,7 +61,7 @@ for i = 1, nroots do
 end
 for i = 5, #ARGV do redis.call('SADD', KEYS[1] .. ':settling', ARGV[i]) end
 redis.call('XADD', KEYS[2], '*', 'r', payload)
-if redis.call('SET', KEYS[2] .. ':woken', '1', 'NX', 'PX', 60000) then return 1 end
+if redis.call('SET', 'bw:results:woken', '1', 'NX', 'PX', 60000) then return 1 end
 return 0
 """
 # A root lock of a worker that no longer beats is broken at once; what it did is looked up by its intents. Whoever locks
@@ -163,6 +164,15 @@ class Entry:
     id: str
     payload: str
     tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenResult:
+    """A batch of outcomes, taken off its stream to be committed."""
+
+    stream: str
+    id: str
+    payload: str
 
 
 def make_redis(settings: Settings, *, timeout_s: float = 5.0) -> redis.Redis:
@@ -402,46 +412,52 @@ class Bus:
 
     # Results
 
+    def ensure_results(self) -> None:
+        for stream in (LIVE_RESULTS, RESULTS):
+            self.ensure_group(stream)
+
     def settle(self, lane: Lane, ids: Sequence[str], roots: Sequence[str], token: str, payload: str) -> bool:
-        """Puts a batch of outcomes on the result stream; True: the result task must be woken."""
-        keys = [lane.key, RESULTS, *(PREFIX + "root:" + r for r in roots)]
+        """Puts a batch of outcomes on its result stream; True: the result task must be woken."""
+        stream = LIVE_RESULTS if lane.cls == LIVE else RESULTS
+        keys = [lane.key, stream, *(PREFIX + "root:" + r for r in roots)]
         with redis_errors():
             return bool(self._settle(keys=keys, args=[token, self._root_ttl_ms * 5, payload, len(roots), *ids]))
 
     def clear_results_woken(self) -> None:
-        """As `clear_woken`, for the result stream."""
+        """As `clear_woken`, for the result streams."""
         with redis_errors():
             self.redis.delete(f"{RESULTS}:woken")
 
-    def read_results(self, count: int) -> list[tuple[str, str]]:
-        """(entry id, payload) not taken yet, then what a dead worker took and did not finish."""
+    def read_results(self, count: int) -> list[TakenResult]:
+        """Not taken yet: up to `count` batches of people and webhooks, then one of a run, so that whoever comes next
+        waits for no more than that. Where there is none, what a dead worker took and did not finish."""
         with redis_errors():
-            reply = self.redis.xreadgroup(GROUP, self.worker, {RESULTS: ">"}, count=count)
-            fresh = [(entry, body["r"]) for _, rows in reply or [] for entry, body in rows]
-            return fresh or self._stale_results(count)
+            fresh = self._read_results(LIVE_RESULTS, ">", count) + self._read_results(RESULTS, ">", 1)
+            return fresh or self._stale_results(LIVE_RESULTS, count) or self._stale_results(RESULTS, count)
 
-    def _stale_results(self, count: int) -> list[tuple[str, str]]:
-        dead = [
-            c["name"] for c in self.redis.xinfo_consumers(RESULTS, GROUP) if c["pending"] and not self.alive(c["name"])
-        ]
-        for name in dead:
-            pending = self.redis.xpending_range(RESULTS, GROUP, "-", "+", count, consumername=name)
-            ids = [row["message_id"] for row in pending]
-            rows = self.redis.xclaim(RESULTS, GROUP, self.worker, 0, ids) if ids else []
-            if rows:
-                return [(entry, body["r"]) for entry, body in rows]
-        return []
-
-    def retry_results(self, count: int) -> list[tuple[str, str]]:
+    def retry_results(self, count: int) -> list[TakenResult]:
         """What this worker took and could not commit (Postgres was away)."""
         with redis_errors():
-            reply = self.redis.xreadgroup(GROUP, self.worker, {RESULTS: "0"}, count=count)
-        return [(entry, body["r"]) for _, rows in reply or [] for entry, body in rows if body]
+            return self._read_results(LIVE_RESULTS, "0", count) + self._read_results(RESULTS, "0", count)
 
-    def drop_result(self, entry: str) -> None:
+    def _read_results(self, stream: str, after: str, count: int) -> list[TakenResult]:
+        reply = self.redis.xreadgroup(GROUP, self.worker, {stream: after}, count=count)
+        return [TakenResult(stream, entry, body["r"]) for _, rows in reply or [] for entry, body in rows if body]
+
+    def _stale_results(self, stream: str, count: int) -> list[TakenResult]:
+        consumers = self.redis.xinfo_consumers(stream, GROUP)
+        for name in [one["name"] for one in consumers if one["pending"] and not self.alive(one["name"])]:
+            pending = self.redis.xpending_range(stream, GROUP, "-", "+", count, consumername=name)
+            ids = [row["message_id"] for row in pending]
+            rows = self.redis.xclaim(stream, GROUP, self.worker, 0, ids) if ids else []
+            if rows:
+                return [TakenResult(stream, entry, body["r"]) for entry, body in rows]
+        return []
+
+    def drop_result(self, taken: TakenResult) -> None:
         with redis_errors(), self.redis.pipeline(transaction=True) as pipe:
-            pipe.xack(RESULTS, GROUP, entry)
-            pipe.xdel(RESULTS, entry)
+            pipe.xack(taken.stream, GROUP, taken.id)
+            pipe.xdel(taken.stream, taken.id)
             pipe.execute()
 
     def unsettle(self, lane: Lane, ids: Sequence[str]) -> None:
@@ -537,4 +553,4 @@ class Bus:
 
     def results_waiting(self) -> bool:
         with redis_errors():
-            return bool(self.redis.xlen(RESULTS))
+            return bool(self.redis.xlen(LIVE_RESULTS) or self.redis.xlen(RESULTS))

@@ -13,7 +13,7 @@ from typing import Any
 from celery.bootsteps import StartStopStep
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
-from shared.bus import RESULTS, Bus, make_redis
+from shared.bus import Bus, make_redis
 from shared.connectors.base import Connector
 from shared.db.session import Database, make_engine
 from shared.engine.context import ConnectorPool, Ports
@@ -62,7 +62,7 @@ def open_runtime(settings: Settings) -> Runtime:
     database = Database(make_engine(settings, threads=THREADS))
     client = make_redis(settings)
     bus = Bus(client, settings, worker)
-    bus.ensure_group(RESULTS)
+    bus.ensure_results()
     leases = Leases(settings)
     service = ConnectionService(database, load_vault(settings.key_file), settings, client)
 

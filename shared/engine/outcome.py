@@ -1,4 +1,4 @@
-"""The result of one event, as it travels on the result stream from the worker that pushed to the task that saves.
+"""The result of one event, as it travels on a result stream from the worker that pushed to the task that saves.
 
 It holds old and new values: personal data until it is committed, then deleted (reliability section 4, Event).
 """

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.bus import RESULTS, Lane
+from shared.bus import Lane, TakenResult
 from shared.engine.context import Ports
 from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
 from shared.errors import BothwaysError, LeaseLost, Unavailable
@@ -33,33 +33,33 @@ _READ_COUNT = 16
 
 
 def record_results(ports: Ports, stopping: Callable[[], bool] = lambda: False) -> int:
-    """Commits what lies on the result stream until it is empty; returns the number of batches saved.
+    """Commits what lies on the result streams until they are empty; returns the number of batches saved.
 
     Raises Unavailable where Postgres or Redis is away: nothing is lost, the sweep calls again.
     """
     saved = 0
-    ports.bus.ensure_group(RESULTS)  # gone with the data where Redis was flushed
+    ports.bus.ensure_results()  # gone with the data where Redis was flushed
     # Before the first look: a batch that comes while we commit wakes again, it may find nothing left to do.
     ports.bus.clear_results_woken()
     todo = ports.bus.retry_results(_READ_COUNT)
     while todo or (todo := ports.bus.read_results(_READ_COUNT)):
-        for entry, payload in todo:
+        for taken in todo:
             if stopping():
                 ports.wake.results()  # another worker claims what is left
                 return saved
-            _record_one(ports, entry, payload)
+            _record_one(ports, taken)
             saved += 1
         todo = []
     return saved
 
 
-def _record_one(ports: Ports, entry: str, payload: str) -> None:
+def _record_one(ports: Ports, taken: TakenResult) -> None:
     try:
-        batch = ResultBatch.decode(payload)
+        batch = ResultBatch.decode(taken.payload)
         lane = Lane.parse(batch.lane)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         # Of another version, maybe: it stays for a worker that can read it, and the others go on.
-        log.error("results %s cannot be read: %s", entry, type(error).__name__)  # noqa: TRY400  (values)
+        log.error("results %s cannot be read: %s", taken.id, type(error).__name__)  # noqa: TRY400  (values)
         return
     at("results.taken")
     try:
@@ -69,13 +69,13 @@ def _record_one(ports: Ports, entry: str, payload: str) -> None:
         log.warning("results dropped, lease lost", extra={"lane": batch.lane, "fence": batch.fence})
         ports.bus.unsettle(lane, batch.entries)
         ports.bus.unlock_roots(batch.roots, batch.token, settled=True)
-        ports.bus.drop_result(entry)
+        ports.bus.drop_result(taken)
         ports.wake.drain(lane)
         return
     at("results.committed")
     whole = ports.bus.ack(lane, batch.entries)
     ports.bus.unlock_roots(batch.roots, batch.token, settled=True)
-    ports.bus.drop_result(entry)
+    ports.bus.drop_result(taken)
     if not whole:
         ports.epoch.tick()
     if batch.holder.startswith("run:") and _settled(ports, batch.run_id):

@@ -75,7 +75,7 @@ def _nothing_lies_about(view: View) -> None:
     """While all is said to be quiet."""
     if not view.evidence.idle:
         view.find("P1", "a vendor has deliveries under way", "deliveries")
-    for one in (*view.evidence.streams.lanes, view.evidence.streams.results):
+    for one in (*view.evidence.streams.lanes, *view.evidence.streams.results):
         if one.length or one.pending:
             records = ", ".join(sorted({entry.record_id for entry in one.entries if entry.record_id})[:5])
             view.find("P1", "entries lie on a stream that is said to be empty", f"{one.key} {records}".strip(), "lost")

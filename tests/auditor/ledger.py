@@ -163,7 +163,7 @@ def _stop(view: View) -> None:
         if batch.until_ms > view.tables.now_ms:
             view.find("P10", "a batch was left open by the stop", f"{batch.lane} fence {batch.fence}")
     # What is on its way in the results was pushed, and its batch is handed over: it is no loose end of the stop.
-    handed = sum(one.length for one in (view.evidence.streams.results,))
+    handed = sum(one.length for one in view.evidence.streams.results)
     for intent in view.tables.intents:
         if intent.state == "open" and not handed:
             subject = f"{VENDORS[intent.side]} {intent.record_id}"

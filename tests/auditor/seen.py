@@ -328,7 +328,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A lane, or the result stream. `listed`: in the set that the sweep looks through. Of `entries` the first 1000."""
+    """A lane, or a result stream. `listed`: in the set that the sweep looks through. Of `entries` the first 1000."""
 
     key: str
     length: int
@@ -341,7 +341,7 @@ class Stream:
 @dataclass(frozen=True, slots=True)
 class Streams:
     lanes: tuple[Stream, ...] = ()
-    results: Stream = field(default_factory=lambda: Stream("bw:results", 0))
+    results: tuple[Stream, ...] = ()
     marker: str | None = None
 
 

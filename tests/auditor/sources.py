@@ -169,7 +169,8 @@ def read_streams(redis_url: str) -> Streams:
         listed = set(connection.smembers("bw:lanes"))
         found = {key for key in connection.scan_iter("bw:lane:*", count=1000) if key.count(":") == 4}
         lanes = tuple(_stream(connection, key, key in listed) for key in sorted(listed | found))
-        return Streams(lanes, _stream(connection, "bw:results", True), connection.get("bw:marker"))
+        results = tuple(_stream(connection, key, True) for key in ("bw:results", "bw:results:live"))
+        return Streams(lanes, results, connection.get("bw:marker"))
 
 
 def _stream(client: Any, key: str, listed: bool) -> Stream:

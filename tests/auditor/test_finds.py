@@ -252,7 +252,7 @@ SICK = [
     sick(
         "P1",
         "entries lie on a stream",
-        lambda w: spoil(w, streams=Streams((), Stream("bw:results", 0, pending=1), "m")),
+        lambda w: spoil(w, streams=Streams((), (Stream("bw:results", 0, pending=1),), "m")),
         "lost",
     ),
     sick("P1", "a lane with entries is in no list", lambda w: spoil(w, streams=lane(listed=False))),

@@ -388,7 +388,7 @@ def test_what_a_stop_leaves(world: World) -> None:
     world.may(stopped=True)
     world.outcomes.pop(0)
     world.records[1] = customer()
-    world.streams = Streams((Stream("bw:lane:1:live:0", 3, 3),), Stream("bw:results", 1, 1), "m")
+    world.streams = Streams((Stream("bw:lane:1:live:0", 3, 3),), (Stream("bw:results", 1, 1),), "m")
     world.tables["intents"] = (
         Intent(1, "companies", "left", "8", "in_doubt", 8, T0),
         Intent(1, "companies", "left", "9", "open", 8, T0),

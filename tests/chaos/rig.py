@@ -294,7 +294,7 @@ class Rig:
         for vendor in VENDORS:
             if not self.control("GET", vendor, "deliveries?since=1000000000")["idle"]:
                 found[vendor] = "deliveries under way"
-        for lane in [*self.redis.smembers("bw:lanes"), "bw:results"]:
+        for lane in [*self.redis.smembers("bw:lanes"), "bw:results", "bw:results:live"]:
             if length := self.redis.xlen(lane):
                 found[lane] = length
         query = (

@@ -177,7 +177,7 @@ class World:
     def _lanes(self) -> int:
         with redis.Redis.from_url(self.stack.env["REDIS_URL"], decode_responses=True) as client:
             keys = list(client.smembers("bw:lanes"))
-            return sum(client.xlen(key) for key in [*keys, "bw:results"])
+            return sum(client.xlen(key) for key in [*keys, "bw:results", "bw:results:live"])
 
     def _waiting(self) -> int:
         query = (

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from deploy.local.valkey import ValkeyServer
-from shared.bus import BULK, GROUP, LANES, LIVE, RESULTS, Bus, Lane, make_redis
+from shared.bus import BULK, GROUP, LANES, LIVE, LIVE_RESULTS, RESULTS, Bus, Lane, TakenResult, make_redis
 from shared.errors import ConfigError, Unavailable
 from shared.settings import Settings
 from tests.conftest import MakeSettings
@@ -39,7 +39,7 @@ def hire(settings: Settings) -> Iterator[Hire]:
     def hired(worker: str) -> Bus:
         bus = Bus(make_redis(settings), settings, worker)
         bus.beat()
-        for stream in (LANE.key, RESULTS):
+        for stream in (LANE.key, LIVE_RESULTS, RESULTS):
             bus.ensure_group(stream)
         made.append(bus)
         return bus
@@ -199,11 +199,11 @@ def test_acknowledging_leaves_nothing_behind(bus: Bus, redis: Redis) -> None:
     bus.settle(LANE, [e.id for e in entries], roots, "w1/t", "{}")
     bus.ack(LANE, [e.id for e in entries])
     bus.unlock_roots(roots, "w1/t", settled=True)
-    for entry, _ in bus.read_results(10):
-        bus.drop_result(entry)
-    assert bus.length([LANE]) == redis.xlen(RESULTS) == 0
+    for taken in bus.read_results(10):
+        bus.drop_result(taken)
+    assert bus.length([LANE]) == redis.xlen(LIVE_RESULTS) == 0
     assert redis.xpending(LANE.key, GROUP)["pending"] == 0
-    assert keys(redis) == {LANE.key, f"{LANE.key}:woken", LANES, RESULTS, f"{RESULTS}:woken"}
+    assert keys(redis) == {LANE.key, f"{LANE.key}:woken", LANES, LIVE_RESULTS, RESULTS, f"{RESULTS}:woken"}
 
 
 def test_acknowledging_twice_is_harmless(bus: Bus) -> None:
@@ -269,17 +269,28 @@ def test_the_root_of_a_dead_worker_is_broken_at_once(bus: Bus, hire: Hire) -> No
 def test_results_come_once_in_order(bus: Bus) -> None:
     for n in range(5):
         bus.settle(LANE, [], [], "w1/t", json.dumps(n))
-    assert [payload for _, payload in bus.read_results(3)] == ["0", "1", "2"]
-    assert [payload for _, payload in bus.read_results(3)] == ["3", "4"]
+    assert [taken.payload for taken in bus.read_results(3)] == ["0", "1", "2"]
+    assert [taken.payload for taken in bus.read_results(3)] == ["3", "4"]
     assert bus.read_results(3) == []
     assert bus.results_waiting()
+
+
+def test_results_of_people_are_taken_before_a_backlog_of_a_run(bus: Bus) -> None:
+    for n in range(3):
+        bus.settle(OTHER, [], [], "w1/t", f"run {n}")
+    bus.settle(LANE, [], [], "w1/t", "person 0")
+    assert [taken.payload for taken in bus.read_results(16)] == ["person 0", "run 0"]
+    bus.settle(LANE, [], [], "w1/t", "person 1")
+    assert [taken.payload for taken in bus.read_results(16)] == ["person 1", "run 1"]
+    assert [taken.payload for taken in bus.read_results(16)] == ["run 2"]
+    assert [taken.payload for taken in bus.retry_results(16)] == ["person 0", "person 1", "run 0", "run 1", "run 2"]
 
 
 def test_what_could_not_be_saved_is_tried_again_by_the_same_worker(bus: Bus) -> None:
     bus.settle(LANE, [], [], "w1/t", "a")
     taken = bus.read_results(10)
     assert bus.retry_results(10) == taken
-    bus.drop_result(taken[0][0])
+    bus.drop_result(taken[0])
     assert bus.retry_results(10) == []
     assert not bus.results_waiting()
 
@@ -297,8 +308,8 @@ def test_the_results_of_a_dead_worker_are_taken_over(bus: Bus, hire: Hire) -> No
 
 def test_a_dead_worker_without_results_is_no_trouble(bus: Bus, hire: Hire) -> None:
     bus.settle(LANE, [], [], "w1/t", "a")
-    for entry, _ in bus.read_results(10):
-        bus.drop_result(entry)
+    for taken in bus.read_results(10):
+        bus.drop_result(taken)
     dies(bus)
     assert hire("w2").read_results(10) == []
 
@@ -321,7 +332,7 @@ def test_without_redis_every_door_says_unavailable_and_then_goes_on(
     settings = make_settings(redis_url=own_server.url)
     bus = Bus(make_redis(settings), settings, "w1")
     bus.ensure_group(LANE.key)
-    bus.ensure_group(RESULTS)
+    bus.ensure_results()
     put(bus, "kept")
     entry = bus.read_new(LANE, 1)[0]
     own_server.kill()
@@ -347,7 +358,7 @@ def test_without_redis_every_door_says_unavailable_and_then_goes_on(
         lambda: bus.settle(LANE, [entry.id], [], "w1/t", "{}"),
         lambda: bus.read_results(1),
         lambda: bus.retry_results(1),
-        lambda: bus.drop_result("1-1"),
+        lambda: bus.drop_result(TakenResult(RESULTS, "1-1", "")),
         lambda: bus.unsettle(LANE, [entry.id]),
         lambda: bus.clear_results_woken(),
         lambda: bus.forget_lane(OTHER),

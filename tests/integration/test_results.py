@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from shared.bus import LIVE, RESULTS, Lane
+from shared.bus import LIVE, LIVE_RESULTS, Lane
 from shared.engine import results as engine
 from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
 from shared.errors import BothwaysError, LeaseLost, Unavailable
@@ -238,7 +238,7 @@ def test_without_the_lease_nothing_is_saved_and_the_events_come_again(desk: Desk
     for table in ("outcome", "run_count", "binding", "event_done"):
         assert desk.office.value(f"SELECT count(*) FROM {table}") == 0, table
     assert desk.pending() == 1
-    assert bus.redis.xlen(RESULTS) == 0
+    assert bus.redis.xlen(LIVE_RESULTS) == 0
     again = bus.claim_orphans(desk.lane)
     assert [decode(json.loads(entry.payload)).record_id for entry in again] == ["1"]
     assert ("drain", desk.lane) in desk.office.crew.woken
@@ -249,7 +249,7 @@ def test_saved_results_leave_the_lane(desk: Desk) -> None:
     desk.put(desk.batch(desk.result("1"), desk.result("2")), "1", "2")
     assert engine.record_results(desk.office.ports) == 1
     bus = desk.office.bus
-    assert bus.length([desk.lane]) == bus.redis.xlen(RESULTS) == 0
+    assert bus.length([desk.lane]) == bus.redis.xlen(LIVE_RESULTS) == 0
     assert not bus.redis.exists(f"{desk.lane.key}:tries", f"{desk.lane.key}:settling")
 
 
@@ -441,7 +441,7 @@ def test_one_refused_result_fails_alone_and_tells_no_value(desk: Desk, caplog: p
     assert row == [{"reason": "INTERNAL", "changes": [], "detail": ""}]
     assert [one["record_id"] for one in desk.due()] == ["1"]
     assert desk.pending() == 0
-    assert desk.office.bus.redis.xlen(RESULTS) == 0
+    assert desk.office.bus.redis.xlen(LIVE_RESULTS) == 0
     assert "refused" in caplog.text
     assert SECRET not in caplog.text
     check_counters(desk.office)
@@ -490,7 +490,7 @@ def test_results_of_another_version_hold_up_nobody(desk: Desk) -> None:
     desk.put(desk.batch(desk.result("1")), "1")
     engine.record_results(desk.office.ports)
     assert desk.outcomes() == [("1", "updated")]
-    assert bus.redis.xlen(RESULTS) == 4, "they stay for a worker that can read them"
+    assert bus.redis.xlen(LIVE_RESULTS) == 4, "they stay for a worker that can read them"
 
 
 def test_a_lost_lease_is_an_error_of_its_own(desk: Desk) -> None:

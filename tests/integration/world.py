@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from shared.bus import RESULTS, Bus, make_redis
+from shared.bus import Bus, make_redis
 from shared.connectors.base import Connector
 from shared.db.session import Database, make_engine
 from shared.engine import housekeeping
@@ -86,7 +86,7 @@ def opened(settings: Settings, *, threads: int = 3, beat: bool = True, keeper: b
     database = Database(make_engine(settings, threads=threads + 10))
     client = make_redis(settings)
     bus = Bus(client, settings, name)
-    bus.ensure_group(RESULTS)
+    bus.ensure_results()
     leases = Leases(settings)
     service = ConnectionService(database, load_vault(settings.key_file), settings, client)
     crew = Crew()
@@ -174,7 +174,7 @@ class World:
         def nothing_left() -> bool:
             lanes = sum(office.bus.redis.xlen(key) for key in office.bus.redis.smembers("bw:lanes"))
             due = office.value("SELECT count(*) FROM due WHERE why <> 'failed'")
-            return not lanes and not due and not office.bus.redis.xlen(RESULTS) and office.crew.idle
+            return not lanes and not due and not office.bus.results_waiting() and office.crew.idle
 
         office.crew.until(nothing_left, "no event waits")
         check_counters(office)

@@ -94,7 +94,7 @@ def look(scene: Scene, *promises: str, **expect: Any) -> None:
 
 
 def is_worked_off(scene: Scene) -> bool:
-    return bool(scene.rig.redis.xlen("bw:results") == 0)
+    return not any(scene.rig.redis.xlen(stream) for stream in ("bw:results", "bw:results:live"))
 
 
 # Processes that die or stop at a step

@@ -99,11 +99,11 @@ def _parameters(function: Function) -> list[tuple[str, str]]:
 
 
 def _record_acks_first(record_one: Function) -> Function:
-    def mutated(ports: Any, entry: Any, payload: Any) -> Any:
-        batch = ResultBatch.decode(payload)
+    def mutated(ports: Any, taken: Any) -> Any:
+        batch = ResultBatch.decode(taken.payload)
         ports.bus.ack(Lane.parse(batch.lane), batch.entries)
-        ports.bus.drop_result(entry)
-        return record_one(ports, entry, payload)
+        ports.bus.drop_result(taken)
+        return record_one(ports, taken)
 
     return mutated
 

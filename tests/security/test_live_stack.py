@@ -324,7 +324,7 @@ def test_values_pass_through_the_result_stream_alone_and_leave_it(left: Left) ->
         (command, rest.split(" ")[0]) for who, command, rest in left.sent.lines if who == "lua" and VALUE in rest
     }
     assert holding <= {"a script"}, holding
-    assert by_script == {("XADD", "bw:results")}
+    assert by_script == {("XADD", "bw:results"), ("XADD", "bw:results:live")}
     for key, held in left.keys.items():
         check_free_of(held, key, left.secrets)
 

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from shared.bus import RESULTS, Bus, Lane
+from shared.bus import LIVE_RESULTS, RESULTS, Bus, Lane
 from tests.conftest import MakeSettings
 from tests.security.redis_users import ACL, ROLES, GuardedValkey, password, url_of
 
@@ -88,6 +88,7 @@ def test_a_script_has_no_more_rights_than_who_runs_it(guarded: GuardedValkey, ad
 
 ONLY_WORKERS = (
     ("XRANGE", RESULTS, "-", "+"),
+    ("XRANGE", LIVE_RESULTS, "-", "+"),
     ("XREADGROUP", "GROUP", "bothways", "x", "STREAMS", RESULTS, ">"),
     ("XREADGROUP", "GROUP", "bothways", "x", "STREAMS", "bw:lane:1:live:0", ">"),
     ("XDEL", "bw:lane:1:live:0", "1-0"),

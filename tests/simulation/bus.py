@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from shared.bus import FREE_READS, RESULTS, Entry, Lane
+from shared.bus import FREE_READS, LIVE, LIVE_RESULTS, RESULTS, Entry, Lane, TakenResult
 from shared.errors import Unavailable
 from shared.settings import Settings
 from tests.simulation.faults import Faults, Mutant
@@ -275,7 +275,7 @@ class SimBus:
                 if self._store.get("root:" + root) == token:
                     self._store.set("root:" + root, f"results:{token}", self._root_ttl_ms * 5)
             self._store.stream(lane.key).settling.update(ids)
-            self._store.add(RESULTS, payload)
+            self._store.add(LIVE_RESULTS if lane.cls == LIVE else RESULTS, payload)
             if self._mutant is Mutant.ACK_FIRST:
                 self._ack(lane, ids)
             return self._store.set_new(f"{RESULTS}:woken", WOKEN_MS)
@@ -284,38 +284,49 @@ class SimBus:
         with self._store.call("clear results woken"):
             self._store.keys.pop(f"{RESULTS}:woken", None)
 
-    def read_results(self, count: int) -> list[tuple[str, str]]:
-        with self._store.call("read results"):
-            fresh = self._read(RESULTS, count)
-            if self._mutant is Mutant.ACK_FIRST:
-                for entry, _ in fresh:
-                    self._drop(entry)
-            return fresh or self._stale(count)
+    def ensure_results(self) -> None:
+        for stream in (LIVE_RESULTS, RESULTS):
+            self.ensure_group(stream)
 
-    def _stale(self, count: int) -> list[tuple[str, str]]:
-        stream = self._group(RESULTS)
+    def read_results(self, count: int) -> list[TakenResult]:
+        with self._store.call("read results"):
+            fresh = self._fresh(LIVE_RESULTS, count) + self._fresh(RESULTS, 1)
+            if self._mutant is Mutant.ACK_FIRST:
+                for taken in fresh:
+                    self._drop(taken)
+            return fresh or self._stale(LIVE_RESULTS, count) or self._stale(RESULTS, count)
+
+    def _fresh(self, key: str, count: int) -> list[TakenResult]:
+        return [TakenResult(key, one, payload) for one, payload in self._read(key, count)]
+
+    def _stale(self, key: str, count: int) -> list[TakenResult]:
+        stream = self._group(key)
         dead = sorted({owner for owner in stream.pending.values() if not self._store.alive(owner)})
         for owner in dead:
-            rows = [(one, stream.entries[one]) for one, who in stream.pending.items() if who == owner][:count]
-            for one, _ in rows:
+            rows = [one for one, who in stream.pending.items() if who == owner][:count]
+            for one in rows:
                 stream.pending[one] = self.worker
             if rows:
-                return rows
+                return [TakenResult(key, one, stream.entries[one]) for one in rows]
         return []
 
-    def retry_results(self, count: int) -> list[tuple[str, str]]:
+    def retry_results(self, count: int) -> list[TakenResult]:
         with self._store.call("retry results"):
-            stream = self._group(RESULTS)
-            return [(one, stream.entries[one]) for one, who in stream.pending.items() if who == self.worker][:count]
+            return self._mine(LIVE_RESULTS, count) + self._mine(RESULTS, count)
 
-    def drop_result(self, entry: str) -> None:
+    def _mine(self, key: str, count: int) -> list[TakenResult]:
+        stream = self._group(key)
+        mine = [one for one, who in stream.pending.items() if who == self.worker][:count]
+        return [TakenResult(key, one, stream.entries[one]) for one in mine]
+
+    def drop_result(self, taken: TakenResult) -> None:
         with self._store.call("drop result"):
-            self._drop(entry)
+            self._drop(taken)
 
-    def _drop(self, entry: str) -> None:
-        stream = self._store.stream(RESULTS)
-        stream.entries.pop(entry, None)
-        stream.pending.pop(entry, None)
+    def _drop(self, taken: TakenResult) -> None:
+        stream = self._store.stream(taken.stream)
+        stream.entries.pop(taken.id, None)
+        stream.pending.pop(taken.id, None)
 
     def unsettle(self, lane: Lane, ids: Sequence[str]) -> None:
         if ids:
@@ -337,14 +348,18 @@ class SimBus:
         return idle_lanes(self._store)
 
     def results_waiting(self) -> bool:
-        return self._store.length(RESULTS) > 0
+        return results_waiting(self._store)
+
+
+def results_waiting(store: Store) -> bool:
+    return any(store.length(key) for key in (LIVE_RESULTS, RESULTS))
 
 
 def idle_lanes(store: Store) -> list[Lane]:
     """Lanes with entries and no live drainer."""
     idle = []
     for key, stream in store.streams.items():
-        if key == RESULTS or not stream.entries or store.get(f"{key}:paused") is not None:
+        if key in (RESULTS, LIVE_RESULTS) or not stream.entries or store.get(f"{key}:paused") is not None:
             continue
         owner = store.get(f"{key}:drainer")
         if owner is None or not store.alive(owner):

@@ -45,7 +45,7 @@ from shared.sync.model import (
 from shared.sync.plan import plan
 from shared.sync.values import decode_base, same
 from tests.simulation import postgres, runs
-from tests.simulation.bus import SimBus, Store, idle_lanes
+from tests.simulation.bus import SimBus, Store, idle_lanes, results_waiting
 from tests.simulation.faults import OPEN, Faults, Flaw, Mutant
 from tests.simulation.keeper import SimKeeper
 from tests.simulation.postgres import SimKnown, SimLeases, Tables
@@ -349,7 +349,7 @@ class World:
             self._wake_once(("run", open_run.id))
         for lane in idle_lanes(self.store):
             self._wake_once(("drain", lane))
-        if self.store.length(shared.bus.RESULTS):
+        if results_waiting(self.store):
             self._wake_once(("results", None))
 
     def look_at_redis(self) -> None:

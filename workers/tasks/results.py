@@ -1,4 +1,4 @@
-"""Wake-up of the result stream: outcomes go into Postgres, one committer per process."""
+"""Wake-up of the result streams: outcomes go into Postgres, one committer per process."""
 
 from __future__ import annotations
 
