@@ -187,10 +187,14 @@ class World:
         return int(self.sql(query)[0][0])
 
     def versions_are_settled(self) -> bool:
-        """The vendors' times have a resolution of a second: a younger version may still change without a new time."""
+        """The vendors' times have a resolution of a second: a younger version may still change without a new time. Nor
+        does the product trust one that it first saw less than two seconds ago."""
         modules = ((FSM, "Companies"), (FSM, "Service_And_Parts"), (BOOKS, "contacts"), (BOOKS, "items"))
         stamps = [row["_sandbox"]["modified_ms"] for where in modules for row in self.records(*where)]
-        return time.time() * 1000 - max(stamps, default=0) > 2500
+        seen = self.sql(
+            "SELECT max(greatest(left_seen_at, right_seen_at)) < clock_timestamp() - interval '2.5 s' FROM binding"
+        )
+        return time.time() * 1000 - max(stamps, default=0) > 2500 and seen[0][0] is not False
 
     def sql(self, query: str, **values: object) -> list[Any]:
         engine = create_engine(self.stack.env["DATABASE_URL"], hide_parameters=True)
