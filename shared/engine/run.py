@@ -350,7 +350,8 @@ class _RunWork:
             session.execute(
                 text(
                     "UPDATE listing SET cursor = :cursor, done = :done, rows = rows + :n, "
-                    "vendor_at = coalesce(vendor_at, CAST(:vendor_at AS timestamptz)) "
+                    "vendor_at = coalesce(vendor_at, CAST(:vendor_at AS timestamptz)), "
+                    "read_at = CASE WHEN cursor IS NULL THEN CAST(:read_at AS timestamptz) ELSE read_at END "
                     "WHERE run_id = :run AND pair = :pair AND side = :side"
                 ),
                 {
@@ -361,6 +362,7 @@ class _RunWork:
                     "done": done,
                     "n": len(page.rows),
                     "vendor_at": page.at if listing.cursor is None else None,
+                    "read_at": read_at,
                 },
             )
         at("page.saved")

@@ -270,3 +270,19 @@ def test_a_vendor_that_stays_away_fails_the_record_and_not_the_run(world: World)
     world.ended(run_id)
     world.check_agree()
     assert world.twin(bad) is not None
+
+
+@pytest.mark.rule("P12")
+def test_a_list_that_begins_late_is_noted_with_the_time_of_its_own_first_page(world: World) -> None:
+    """The run listed the items only after a refusal: what changed meanwhile is in its list, not after it."""
+    world.fetch()
+    world.company("Acme")
+    world.sandbox.fault(BOOKS, "5xx", match={"method": "GET", "path": "items$"}, count=1)
+    run = world.sync()
+    refused = next(call for call in world.calls() if call["fault"] == "5xx")
+    rows = world.office.sql(
+        "SELECT pair || ' ' || side AS name, extract(epoch FROM read_at) * 1000 AS at FROM listing WHERE run_id = :run",
+        run=run.id,
+    )
+    late = {row["name"] for row in rows if row["at"] > refused["at"]}
+    assert late == {"items right"}
