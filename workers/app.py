@@ -11,12 +11,14 @@ from celery import Celery
 from shared.errors import ConfigError
 from shared.settings import Settings, load_settings
 from shared.wake import HOUSEKEEPING, ROUTES, broker_options
+from workers.broker import use_our_qos
 from workers.schedule import beat_schedule
 
 
 def make_app(settings: Settings) -> Celery:
     if settings.redis_url is None:
         raise ConfigError("REDIS_URL is not set.", code="NO_REDIS_URL")
+    use_our_qos()
     app = Celery("bothways", broker=settings.redis_url.get_secret_value(), include=_tasks())
     app.conf.update(
         task_acks_late=False,  # a late-acked task runs twice, beside itself, at each connection loss

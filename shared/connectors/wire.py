@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
 from shared.sync.model import FieldKind, Value
+from shared.sync.values import UNREADABLE
 
 JsonObject = dict[str, object]
 
@@ -17,13 +19,24 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _MOST_DIGITS = 60
 
 
+def _unreadable(error: UnicodeError) -> tuple[str, int]:
+    if isinstance(error, UnicodeDecodeError):
+        return UNREADABLE, error.end
+    raise error
+
+
+codecs.register_error("bothways-unreadable", _unreadable)
+
+
 def loads(body: bytes) -> object:
     """Parsed JSON with Decimal for every number that has a point or an exponent. Raises ValueError.
 
-    Bytes that are no UTF-8 become U+FFFD: the record that holds them is odd, its neighbours are not.
+    Bytes that are no UTF-8 become UNREADABLE: the value that holds them is known for it, its neighbours are whole.
     """
     try:
-        return json.loads(body.decode("utf-8", errors="replace"), parse_float=Decimal, parse_constant=_no_constant)
+        return json.loads(
+            body.decode("utf-8", errors="bothways-unreadable"), parse_float=Decimal, parse_constant=_no_constant
+        )
     except RecursionError:
         raise ValueError("nested too deep") from None
 

@@ -15,7 +15,7 @@ from shared.engine.agreed import all_agreed, from_base
 from shared.engine.context import Context, Ports
 from shared.engine.known import BindingRow, Known
 from shared.engine.pusher import Pusher
-from shared.engine.reader import Reader, is_odd
+from shared.engine.reader import Reader, unreadable_fields
 from shared.engine.settle import Settler
 from shared.engine.twins import Twins
 from shared.engine.work import Work, chunks, still_open
@@ -188,6 +188,6 @@ def _twin_as_known(work: Work, binding: BindingRow) -> Record | None:
     listed = work.staged.twin if work.staged.verdict == "both" else None
     if listed is None or not listed.usable(work.pair, side) or binding.updated_at >= listed.read_at:
         return None
-    if is_odd(work.pair, side, listed.record):
+    if unreadable_fields(work.pair, side, listed.record):
         return None
     return listed.record

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from shared.engine.context import Context
 from shared.sync.model import Side
+from shared.sync.values import UNREADABLE
 
 _BOUND = """
 UPDATE staged s SET verdict = 'pair', twin_id = b.{other}_id
@@ -93,7 +94,8 @@ def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str,
     """Whether "not in the other side's list" may be believed when a record of `side` is to be created there.
 
     Where the vendor refuses a second record with this key, it is sure. Else only a list of a single page is: between
-    two pages a deletion moves a row to a page that was read already.
+    two pages a deletion moves a row to a page that was read already. And in a list with bytes that were no text the
+    name may be there.
     """
     other = side.other
     facts = context.facts[pair, other]
@@ -103,7 +105,16 @@ def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str,
         text("SELECT rows FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"),
         {"run": run_id, "pair": pair, "side": other.value},
     ).scalar_one()
-    return int(rows) < facts.page_size
+    return int(rows) < facts.page_size and not _has_unreadable(session, run_id, pair, other)
+
+
+def _has_unreadable(session: Session, run_id: int, pair: str, side: Side) -> bool:
+    query = text(
+        "SELECT EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND pair = :pair AND side = :side "
+        "AND strpos(CAST(fields AS text), :mark) > 0)"
+    )
+    values = {"run": run_id, "pair": pair, "side": side.value, "mark": UNREADABLE}
+    return bool(session.execute(query, values).scalar_one())
 
 
 def _mark_bound(session: Session, values: dict[str, Any]) -> None:

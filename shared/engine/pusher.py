@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 from shared.connectors.base import Draft, Edit, Unsure, WriteResult, Written
 from shared.engine.context import Context
 from shared.engine.known import BindingRow, Planned, Push
+from shared.engine.reader import unreadable_fields
 from shared.engine.settle import Settler
 from shared.engine.watchdog import Watchdog
 from shared.engine.work import Work, chunks, new_values, still_open
 from shared.errors import RetryableError
 from shared.points import at
 from shared.sync.merge import pending_of, with_pending
-from shared.sync.model import ActionKind, RecordId, Side
+from shared.sync.model import ActionKind, Pair, RecordId, Side
 from shared.sync.reasons import Code
 
 OpenIntents = Callable[[str, Sequence[Planned]], set[tuple[Side, str]]]
@@ -149,7 +151,7 @@ class Pusher:
         began = datetime.now(UTC)
         try:
             with self._watchdog.over():
-                answers = call()
+                answers = [_as_shown(chunk[0].pair, side, answer) for answer in call()]
             at("reply.lost" if any(isinstance(answer, Unsure) for answer in answers) else "reply.read")
         except RetryableError as error:
             for work in chunk:
@@ -162,6 +164,13 @@ class Pusher:
             work.written_ms = now_ms
             work.read_at[side] = began
         return answers
+
+
+def _as_shown(pair: Pair, side: Side, answer: WriteResult) -> WriteResult:
+    """What cannot be read was accepted, and not shown: it is read back later (FM-10)."""
+    if isinstance(answer, Written) and unreadable_fields(pair, side, answer.record):
+        return replace(answer, record=None)
+    return answer
 
 
 def _push(left_id: RecordId, work: Work) -> Push:

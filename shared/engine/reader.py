@@ -12,8 +12,9 @@ from shared.engine.settle import Settler
 from shared.engine.work import Work, chunks, still_open
 from shared.errors import RecordRejected, RetryableError
 from shared.sync.events import root_of
-from shared.sync.model import Pair, Record, RecordId, Side
-from shared.sync.values import same
+from shared.sync.mapping import label
+from shared.sync.model import FieldDef, Pair, Record, RecordId, Side
+from shared.sync.values import is_unreadable, same
 
 
 class Reader:
@@ -153,11 +154,15 @@ class Reader:
         for chunk in chunks(works, self._context.facts[pair.name, side].read_batch):
             began = datetime.now(UTC)
             found = self._call(side, pair, chunk, [id_of(work) for work in chunk])
-            odd = [work for work in still_open(chunk) if is_odd(pair, side, found.get(id_of(work)))]
-            if odd:
-                found |= self._call(side, pair, odd, [id_of(work) for work in odd])
+            spoilt = [work for work in still_open(chunk) if unreadable_fields(pair, side, found.get(id_of(work)))]
+            if spoilt:
+                found |= self._call(side, pair, spoilt, [id_of(work) for work in spoilt])
             for work in still_open(chunk):
-                take(work, found.get(id_of(work)))
+                record = found.get(id_of(work))
+                if names := unreadable_fields(pair, side, record):
+                    self._settler.unreadable(work, names)
+                    continue
+                take(work, record)
                 work.read_at[side] = began
 
     def _call(
@@ -177,13 +182,14 @@ class Reader:
         return {}
 
 
-def is_odd(pair: Pair, side: Side, record: Record | None) -> bool:
-    """Whether a mapped value holds what stands for bytes that were no text. Some records do hold it; an answer that was
-    spoilt on its way does too, and must not be carried on: only a second reading tells."""
+def unreadable_fields(pair: Pair, side: Side, record: Record | None) -> list[str]:
+    """Mapped fields with bytes that were no text, as people know them. An answer that was spoilt on its way reads well
+    the next time; a record that really holds such bytes does not, and neither must be carried on."""
     if record is None:
-        return False
-    values = (record.get(line.field(side)) for line in pair.mapping)
-    return any(isinstance(value, str) and "\ufffd" in value for value in values)
+        return []
+    names = dict.fromkeys(line.field(side) for line in pair.mapping)
+    defined = pair.fields(side)
+    return [label(defined.get(name) or FieldDef(name)) for name in names if is_unreadable(record.get(name))]
 
 
 def _earlier(work: Work) -> Record | None:
@@ -205,7 +211,7 @@ def _listed(work: Work) -> StagedRow | None:
     """The listed row, unless it lacks mapped fields or the record was settled since it was listed (P5)."""
     if work.staged is None or not work.staged.usable(work.pair, work.side):
         return None
-    if is_odd(work.pair, work.side, work.staged.record):
+    if unreadable_fields(work.pair, work.side, work.staged.record):
         return None
     if work.binding is not None and work.binding.updated_at >= work.staged.read_at:
         return None

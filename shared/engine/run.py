@@ -46,7 +46,7 @@ from shared.sync.model import OutcomeKind, Record, RecordId, Side
 from shared.sync.plan import in_scope
 from shared.sync.reasons import Code
 from shared.sync.states import RunKind, RunState, end_of
-from shared.sync.values import encode_fields
+from shared.sync.values import encode_fields, is_unreadable
 from shared.sync.watermark import advanced, window_start
 
 log = logging.getLogger(__name__)
@@ -437,7 +437,7 @@ class _RunWork:
             "complete": row.complete,
             "inactive": row.inactive,
             "modified": row.modified_at,
-            "key": fold_key(row.get(pair.key(side))),
+            "key": "" if is_unreadable(row.get(pair.key(side))) else fold_key(row.get(pair.key(side))),
             "read_at": read_at,
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from shared.sync.verdict import known
 SOON_S = 1.0
 """When to look again at what should be clear by then (scaled)."""
 MOST_BACKOFF_S = 300.0
+TRIES_AT_UNREADABLE = 3
 
 _OUTCOMES = {
     ActionKind.CREATE: OutcomeKind.CREATED,
@@ -111,6 +112,13 @@ class Settler:
         event = _event(work, attempt=work.folded.attempt + counts, as_it_was=code == Code.RATE_LIMITED)
         result.wait = Wait(why, after_s, work.attempt, event)
         work.result = result
+
+    def unreadable(self, work: Work, names: Sequence[str]) -> None:
+        """Bytes that were no text, twice in a row: spoilt on the way, or so in the record. Nothing is carried on."""
+        if work.attempt >= TRIES_AT_UNREADABLE:
+            self.fail(work, Code.TEXT_UNREADABLE, ", ".join(names))
+        else:
+            self.wait(work, Code.TEXT_UNREADABLE)
 
     def look_again(self, work: Work, intent: IntentRow) -> bool:
         """In doubt, and nothing found: waits for another look. False: there were enough of them over enough time."""

@@ -11,10 +11,12 @@ from shared.engine.work import Work
 from shared.errors import RecordRejected, RetryableError
 from shared.sync import match
 from shared.sync.events import Origin
+from shared.sync.mapping import label
 from shared.sync.match import fold_key
-from shared.sync.model import ActionKind, RecordId, Side
+from shared.sync.model import ActionKind, FieldDef, RecordId, Side
 from shared.sync.plan import plan
 from shared.sync.reasons import Code
+from shared.sync.values import is_unreadable
 
 CLOCKS_APART_MS = 2000
 """How far the door's clock may be behind that of Postgres."""
@@ -97,6 +99,10 @@ class Twins:
         side, pair = work.side.other, work.pair
         field, key = pair.key(side), fold_key(name)
         rows = self._context.connectors[side].find(pair.module(side), field, name)
+        if any(is_unreadable(row.get(field)) for row in rows):
+            # It may be the very record that is looked for: whoever took it for absent would make it twice.
+            self._settler.unreadable(work, [label(pair.fields(side).get(field) or FieldDef(field))])
+            return None
         same_key = [row for row in rows if fold_key(row.get(field)) == key]
         bound = self._known.bindings(pair.name, side, [row.id for row in same_key])
         candidates = [match.Candidate(row.id, key, row.id in bound) for row in same_key]

@@ -21,6 +21,7 @@ class Code(StrEnum):
     TWIN_TAKEN = "TWIN_TAKEN"
     FIELD_TOO_LONG = "FIELD_TOO_LONG"
     VALUE_NOT_MAPPED = "VALUE_NOT_MAPPED"
+    TEXT_UNREADABLE = "TEXT_UNREADABLE"
     VENDOR_REJECTED = "VENDOR_REJECTED"
     TARGET_GONE = "TARGET_GONE"
     TWIN_DELETED = "TWIN_DELETED"
@@ -115,6 +116,11 @@ _ALL = (
         "Unbind one of the two, then release the other.",
     ),
     # Values.
+    Reason(
+        Code.TEXT_UNREADABLE,
+        "The vendor sent bytes that are no text in these field(s):",
+        "Type the named fields anew at that vendor; the record follows with the next sync.",
+    ),
     Reason(
         Code.VALUE_NOT_MAPPED,
         "The mapping has no value for what the source holds in these field(s):",

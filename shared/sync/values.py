@@ -21,6 +21,9 @@ from shared.sync.model import Base, FieldDef, FieldKind, Fields, Sent, Side, Val
 Json = str | bool | None | Mapping[str, str]
 """A value as JSON: a Decimal is {"d": "18.10"}, everything else is itself."""
 
+UNREADABLE = "\ufffe"
+"""Stands for bytes of a vendor's answer that are no text; no text holds it otherwise. A value with it is never carried
+on: the bytes may have been spoilt on their way."""
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?\Z")
 _PLAIN_DIGITS = 60
 """Numbers of more digits than this are written with an exponent, or 1E+999999 would become a megabyte of zeros."""
@@ -29,6 +32,10 @@ _PLAIN_DIGITS = 60
 def is_blank(value: Value) -> bool:
     """None, and text of nothing but white space: vendors trim, so the two cannot be told apart afterwards."""
     return value is None or (isinstance(value, str) and not value.strip())
+
+
+def is_unreadable(value: Value) -> bool:
+    return isinstance(value, str) and UNREADABLE in value
 
 
 def normal_text(text: str) -> str:

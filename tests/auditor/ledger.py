@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from tests.auditor.fields import ACCOUNTS, VENDORS
+from tests.auditor.fields import ACCOUNTS, PAIRS, VENDORS
 from tests.auditor.seen import Call, Listing, Outcome, Run
 from tests.auditor.view import Key, View, name_of
+from tests.auditor.writes import is_list
 
 DAY_MS = 24 * 3600 * 1000.0
 ROUNDING_MS = 0.01
@@ -235,7 +236,8 @@ def _listing(view: View, listing: Listing) -> None:
     subject = f"run {run.id} {listing.pair} {listing.side}"
     offset_ms = view.evidence.offsets_ms.get(VENDORS[listing.side], 0.0)
     # The offset is that of the end of the cell: of earlier runs it says nothing.
-    told_late = listing.vendor_ms is not None and listing.vendor_ms > listing.read_ms + offset_ms + TOLD_MS
+    answered_ms = _answered_ms(view, listing)
+    told_late = listing.vendor_ms is not None and listing.vendor_ms > answered_ms + offset_ms + TOLD_MS
     if told_late and listing.read_ms >= view.since_ms:
         view.find("P12", "the vendor's time at the start of a list was taken too late", subject)
     if listing.since_ms is None or run.kind != "sync" or run.started_ms is None:
@@ -245,6 +247,14 @@ def _listing(view: View, listing: Listing) -> None:
         view.find("P12", "a list began at a time that no run had reached", subject, "lost")
     elif listing.since_ms > max(starts) - view.expect.overlap_s * 1000 + ROUNDING_MS:
         view.find("P12", f"a list began less than {view.expect.overlap_s:.0f} s behind the watermark", subject)
+
+
+def _answered_ms(view: View, listing: Listing) -> float:
+    """When the vendor had answered the first page, by its log; without one, as if it had done so at once."""
+    vendor = VENDORS[listing.side]
+    module = PAIRS[listing.pair].module(listing.side)
+    calls = (one for one in view.calls(vendor) if one.module == module and is_list(one))
+    return min((one.end_ms for one in calls if one.at_ms >= listing.read_ms), default=listing.read_ms)
 
 
 def _starts(view: View, key: tuple[int, str, str], *, before_ms: float | None) -> list[float]:

@@ -87,7 +87,7 @@ def bound_late(world: World) -> None:
 
 
 def lapsed(world: World) -> None:
-    world.leases = [replace(one, expires_ms=T0 + 2_050) if one.fence == 8 else one for one in world.leases]
+    world.leases = [replace(one, expires_ms=T0 + 1_050) if one.fence == 8 else one for one in world.leases]
     world.calls = []
 
 
@@ -215,6 +215,11 @@ def lists(since_ms: float | None, *, done: bool = True) -> Spoil:
 
 def told_late(world: World) -> None:
     world.listings.append(Listing(1, "items", "left", True, True, read_ms=MARK + 10, vendor_ms=MARK + 9_000))
+
+
+def told_later_than_it_answered(world: World) -> None:
+    told_late(world)
+    world.calls.append(call(9, FSM, module="Service_And_Parts", record=None, at_ms=MARK + 20, ms=5_000.0))
 
 
 def failed_with(reason: str, *, attempt: int = 1) -> Spoil:
@@ -438,6 +443,7 @@ SICK = [
     ),
     sick("P12", "before its list was read to the end", lists(None, done=False), "lost"),
     sick("P12", "taken too late", told_late),
+    sick("P12", "taken too late", told_later_than_it_answered),
     # P13
     sick("P13", "a lane is longer than 2000", lambda w: spoil(w, streams=lane(2_501, kind="bulk"))),
     sick("P13", "longer than its bound to answer", lambda w: w.deliveries.append(delivery(5, ms=6_001.0))),

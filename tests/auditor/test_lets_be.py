@@ -26,7 +26,7 @@ from tests.auditor.builders import (
     told,
 )
 from tests.auditor.fields import BOOKS, FSM
-from tests.auditor.seen import Connection, Due, Entry, Intent, OpenBatch, Run, Span, Stream, Streams
+from tests.auditor.seen import Connection, Due, Entry, Intent, Listing, OpenBatch, Run, Span, Stream, Streams
 
 
 @pytest.fixture
@@ -340,6 +340,24 @@ def test_who_thaws_may_push_what_was_checked_before(world: World) -> None:
     world.leases = [replace(one, expires_ms=T0 + 4_900) if one.fence == 8 else one for one in world.leases]
     assert world.audit().promises == ["P4"]
     world.may(frozen_ms=((T0 + 1_900, T0 + 2_005),))
+    assert silent(world)
+
+
+def test_a_commit_that_began_while_its_lease_held_may_end_after_it(world: World) -> None:
+    world.calls = []
+    world.leases = [replace(one, expires_ms=T0 + 2_050) if one.fence == 8 else one for one in world.leases]
+    assert silent(world)
+
+
+def test_a_note_of_what_is_sent_moves_the_fence_and_not_the_time(world: World) -> None:
+    world.bindings = [replace(one, fence=8, updated_ms=T0 + 300) for one in world.bindings]
+    assert silent(world)
+
+
+def test_a_list_that_was_answered_slowly_tells_a_late_time(world: World) -> None:
+    world.listings.append(Listing(1, "items", "left", True, True, read_ms=T0 + 2_010, vendor_ms=T0 + 9_000))
+    assert world.audit().promises == ["P12"]
+    world.calls.append(call(9, FSM, module="Service_And_Parts", record=None, at_ms=T0 + 2_020, ms=6_900.0))
     assert silent(world)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.chaos.cell import Cell, Line, Scene, play
+from tests.chaos.proxy import Proxy
 from tests.chaos.rig import ACCOUNTS, VENDORS, Rig, Shape
 from tests.chaos.runner import say
 from tests.chaos.shapes import CREW
@@ -72,29 +73,35 @@ def _clients(scene: Scene) -> None:
     scene.rig.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
+def _between(scene: Scene) -> Proxy:
+    """A call that fails on its way to a vendor is in no log of the vendor's."""
+    scene.expect["unseen_trouble"] = True
+    return scene.rig.proxies[scene.chance.choice(BETWEEN)]
+
+
 def _cut(scene: Scene) -> None:
-    proxy = scene.rig.proxies[scene.chance.choice(BETWEEN)]
+    proxy = _between(scene)
     proxy.cut(refuse=True)
     time.sleep(scene.chance.uniform(0.1, 2))
     proxy.heal()
 
 
 def _stall(scene: Scene) -> None:
-    proxy = scene.rig.proxies[scene.chance.choice(BETWEEN)]
+    proxy = _between(scene)
     proxy.stall()
     time.sleep(scene.chance.uniform(0.5, 6))
     proxy.heal()
 
 
 def _delay(scene: Scene) -> None:
-    proxy = scene.rig.proxies[scene.chance.choice(BETWEEN)]
+    proxy = _between(scene)
     proxy.delay(0.5)
     time.sleep(scene.chance.uniform(0.5, 4))
     proxy.heal()
 
 
 def _drop(scene: Scene) -> None:
-    scene.rig.proxies[scene.chance.choice(BETWEEN)].drop_reply(scene.chance.randint(1, 30))
+    _between(scene).drop_reply(scene.chance.randint(1, 30))
 
 
 def _vendor(scene: Scene) -> None:

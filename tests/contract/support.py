@@ -60,7 +60,9 @@ class Sandbox:
         self.info = self.http.get("/_sandbox/info").json()
 
     def control(self, vendor: str, method: str, path: str, body: object = None) -> Any:
-        response = self.http.request(method, f"/_sandbox/{vendor}/{path}", json=body)
+        # In plain ASCII: texts that are no UTF-8 travel as escapes.
+        content = None if body is None else json.dumps(body).encode()
+        response = self.http.request(method, f"/_sandbox/{vendor}/{path}", content=content)
         assert response.status_code == 200, response.text
         return response.json()
 

@@ -286,3 +286,67 @@ def test_a_list_that_begins_late_is_noted_with_the_time_of_its_own_first_page(wo
     )
     late = {row["name"] for row in rows if row["at"] > refused["at"]}
     assert late == {"items right"}
+
+
+# Bytes that are no text.
+
+
+@pytest.mark.rule("P5")
+@pytest.mark.parametrize("spoilt", [FSM, BOOKS])
+def test_bytes_that_were_spoilt_twice_on_their_way_are_carried_nowhere(world: World, spoilt: str) -> None:
+    mine = world.company("Zylker", Website="www.a.test")
+    world.fetch()
+    world.sync()
+    theirs = world.twin(mine) or ""
+    edited, at = ((FSM, mine), "Companies") if spoilt == FSM else ((BOOKS, theirs), "contacts")
+    world.sandbox.edit(edited[0], at, edited[1], **{"Website" if spoilt == FSM else "website": "www.b.test"})
+    world.sandbox.fault(spoilt, "bad_utf8", match={"method": "GET", "path": f"{at}/"}, count=4)
+    world.sync()
+    assert sum(call["fault"] == "bad_utf8" for call in world.calls()) == 4, "two tries of two readings each"
+    assert (world.fsm(mine)["Company_Name"], world.books(theirs)["contact_name"]) == ("Zylker", "Zylker")
+    assert world.books(theirs)["website"] == world.fsm(mine)["Website"] == "www.b.test"
+    world.check_agree()
+
+
+@pytest.mark.rule("P8", "LG-4")
+def test_a_record_that_holds_no_text_fails_with_the_field_to_mend_and_follows_once_it_is(world: World) -> None:
+    bad, good = world.company("Zylk\udcff"), world.company("Acme")
+    world.fetch()
+    run = world.sync()
+    failed = world.outcomes(run.id, "failed")
+    assert [(one["record_id"], one["reason"], one["detail"]) for one in failed] == [
+        (bad, "TEXT_UNREADABLE", "Company name")
+    ]
+    assert world.twin(good) is not None
+    assert world.twin(bad) is None
+    world.sandbox.edit(FSM, "Companies", bad, Company_Name="Zylker")
+    world.sync()
+    assert world.twin(bad) is not None
+    world.check_agree()
+
+
+@pytest.mark.rule("DU-2")
+def test_a_twin_whose_name_cannot_be_read_is_not_taken_for_absent(world: World) -> None:
+    """FSM refuses no second record of a name: whoever believed the spoilt list, or search, would make one."""
+    world.company("Zylker")
+    theirs = world.customer("Zylker")
+    world.sandbox.fault(FSM, "bad_utf8", match={"method": "GET", "path": "Companies"}, count=3)
+    world.fetch()
+    world.sync()
+    assert len(world.sandbox.rows(FSM, "Companies")) == 1
+    assert world.twin(theirs) is not None
+    world.check_agree()
+
+
+@pytest.mark.rule("FM-10")
+def test_an_answer_to_a_write_that_cannot_be_read_is_read_back_later(world: World) -> None:
+    mine = world.company("Zylker", Website="www.a.test")
+    world.sandbox.fault(BOOKS, "bad_utf8", match={"method": "POST", "path": "contacts"})
+    world.fetch()
+    world.sync()
+    base = world.office.sql("SELECT base FROM binding")[0]["base"]
+    assert base["Company_Name|contact_name"] == ["Zylker", "Zylker"]
+    world.sandbox.edit(FSM, "Companies", mine, Website="www.b.test")
+    world.sync()
+    assert world.books(world.twin(mine) or "")["website"] == "www.b.test"
+    world.check_agree()

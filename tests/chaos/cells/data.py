@@ -194,7 +194,7 @@ CELLS: list[Cell] = [
         "poison",
         "no UTF-8",
         1,
-        poison(FSM, COMPANIES, {"Company_Name": "Poison \udcff\udcfe"}, must_fail=False),
+        poison(FSM, COMPANIES, {"Company_Name": "Poison \udcff\udcfe"}, must_fail=True),
         PLAIN,
         fresh=True,
     ),

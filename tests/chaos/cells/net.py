@@ -10,6 +10,8 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.shapes import PROXIED, TRUE_PROXIED
 
 Body = Callable[[Scene], None]
+BROKER_S = 10.0
+"""Celery's connection looks for itself so often (`health_check_interval`); until then it waits on a dead one."""
 BETWEEN = ("redis", "postgres", "vendor", "door")
 
 
@@ -18,6 +20,7 @@ def troubled(between: str, trouble: Callable[[Proxy, Scene], object], lasts_s: f
 
     def body(scene: Scene) -> None:
         proxy = scene.rig.proxies[between]
+        scene.expect["unseen_trouble"] = between == "vendor"
         scene.load(per_s=20)
         scene.await_writes(scene.chance.randint(2, 20))
         trouble(proxy, scene)
@@ -57,6 +60,7 @@ def dropped(between: str, of: bytes, most: int) -> Body:
 
     def body(scene: Scene) -> None:
         proxy = scene.rig.proxies[between]
+        scene.expect["unseen_trouble"] = between == "vendor"
         scene.load(per_s=20)
         for _ in range(4):
             proxy.heal()
@@ -74,11 +78,13 @@ def _cells() -> Iterator[Cell]:
         yield Cell("net_cut", f"{between} flaps", 1, troubled(between, flap, 0.0), PROXIED)
         yield Cell("net_delay", between, 1, troubled(between, delay, 4.0), PROXIED)
     for between, lasts_s in (("redis", 6.0), ("postgres", 6.0), ("vendor", 5.0), ("door", 3.0)):
-        yield Cell("net_blackhole", between, 1, troubled(between, stall, lasts_s), PROXIED)
+        unscaled_s = BROKER_S if between == "redis" else 0.0
+        yield Cell("net_blackhole", between, 1, troubled(between, stall, lasts_s), PROXIED, unscaled_s=unscaled_s)
     yield Cell(
         "net_blackhole", "postgres, past the lease", 1, troubled("postgres", stall, 12.0), PROXIED, OTHER_HOLDER_S
     )
-    yield Cell("net_blackhole", "redis half open", 1, troubled("redis", half_open, 6.0), PROXIED)
+    half_open_redis = troubled("redis", half_open, 6.0)
+    yield Cell("net_blackhole", "redis half open", 1, half_open_redis, PROXIED, unscaled_s=BROKER_S)
     yield Cell("net_blackhole", "postgres half open", 1, troubled("postgres", half_open, 6.0), PROXIED)
     yield Cell("net_blackhole", "vendor half open", 1, troubled("vendor", half_open, 5.0), PROXIED)
     yield Cell("net_cut", "redis answer", 1, dropped("redis", b":1\r\n", 20), PROXIED)

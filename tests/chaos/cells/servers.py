@@ -220,7 +220,7 @@ def postgres_restored(scene: Scene) -> None:
     scene.load()
     scene.await_writes(scene.chance.randint(10, 30))
     postgres.kill()
-    scene.expect["history_lost_ms"] = ((copied_ms, time.time() * 1000),)
+    scene.expect["database_lost_ms"] = ((copied_ms, time.time() * 1000),)
     _replace(copy, pgdata)
     _give(pgdata, owner.st_uid, owner.st_gid)
     postgres.restart()

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tests.chaos.cell import Cell, Scene
 from tests.chaos.rig import VENDORS
 from tests.chaos.shapes import PLAIN, TRUE
+from tests.e2e.world import BOOKS
 
 Body = Callable[[Scene], None]
 WRITES = ("POST", "PUT")
 VENDORS_MINUTE_S = 60.0
 
 
-def faulty(kind: str, *, method: str = "", lasts_s: float = 30.0, per_s: float = 10.0, **more: Any) -> Body:
-    """Both vendors do it, as often as `count` and `share` say, for so much of the product's time at most.
+def faulty(
+    kind: str,
+    *,
+    method: str = "",
+    lasts_s: float = 30.0,
+    per_s: float = 10.0,
+    vendors: Sequence[str] = VENDORS,
+    **more: Any,
+) -> Body:
+    """The vendors do it, as often as `count` and `share` say, for so much of the product's time at most.
 
     A vendor that says no with a 200 has refused the record: it may have failed until the next sync.
     """
@@ -28,7 +37,7 @@ def faulty(kind: str, *, method: str = "", lasts_s: float = 30.0, per_s: float =
         wanted: dict[str, Any] = {"share": 0.4, "count": 6, **more}
         if method:
             wanted["match"] = {"method": method}
-        for vendor in VENDORS:
+        for vendor in vendors:
             scene.rig.fault(vendor, kind, seed=scene.cell.seed, **wanted)
         scene.load(per_s=per_s)
         scene.await_strike(lambda: struck(scene, kind) > 0, f"a call meets {kind}")
@@ -139,7 +148,8 @@ def _cells() -> Iterator[Cell]:
     yield Cell("vendor_429", "g, Retry-After", 1, faulty("429", retry_after_s=1, count=4), PLAIN)
     # Without Retry-After a minute is waited, and the vendors' minutes are not scaled.
     yield Cell("vendor_429", "g, plain", 1, faulty("429", count=2, share=1.0), TRUE, bound_s=VENDORS_MINUTE_S + 60)
-    yield Cell("vendor_429", "g, at once", 1, faulty("429", code="concurrent", count=4), PLAIN)
+    # FSM's answer does not tell this limit from that of a minute.
+    yield Cell("vendor_429", "g, at once", 1, faulty("429", code="concurrent", count=4, vendors=[BOOKS]), PLAIN)
     yield Cell("vendor_429", "limits", 1, over_its_limit, PLAIN)
     for method in WRITES:
         yield Cell("vendor_5xx", f"g {method} before", 1, faulty("5xx", method=method), PLAIN)
