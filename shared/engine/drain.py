@@ -37,6 +37,8 @@ SLICE_S = 5.0
 """A drainer gives its thread back after so long; the next wake-up goes on."""
 CONFIG_PAUSE_S = 30.0
 LIMIT_PAUSE_LEAST_S, LIMIT_PAUSE_MOST_S = 0.1, 10.0
+READ_AHEAD = 200
+"""Live events in hand at most: a thousand webhooks of a few records are folded before any of those is read."""
 SMALL_BATCH = 8
 """Records a batch where the vendors take one record a call: the last write must not wait for a hundred reads, and a
 limit that runs out must not have been spent on reads alone."""
@@ -129,10 +131,12 @@ def _work(ports: Ports, keeper: Keeper, session: _Session) -> bool:
     _take_in(ports, session, ports.bus.claim_orphans(session.lane))
     while True:
         size = _batch_size(ports, session)
-        ready = [one for one in session.pending if one.not_before <= time.monotonic()][:size]
-        if len(ready) < size:
-            _take_in(ports, session, ports.bus.read_new(session.lane, size - len(ready)))
-            ready = [one for one in session.pending if one.not_before <= time.monotonic()][:size]
+        ready = _ready(session, size)
+        if _records(session, ready) < size:
+            most = READ_AHEAD - len(session.pending) if session.lane.cls == LIVE else size - len(ready)
+            if most > 0:
+                _take_in(ports, session, ports.bus.read_new(session.lane, most))
+                ready = _ready(session, size)
         if not ready:
             if not session.pending and last_look:
                 return False
@@ -141,7 +145,8 @@ def _work(ports: Ports, keeper: Keeper, session: _Session) -> bool:
                 last_look = True
                 continue
             wait_s = max(0.001, min(one.not_before for one in session.pending) - time.monotonic())
-            _take_in(ports, session, ports.bus.read_new(session.lane, size, block_ms=max(1, int(wait_s * 1000))))
+            most = max(1, min(size, READ_AHEAD - len(session.pending)))
+            _take_in(ports, session, ports.bus.read_new(session.lane, most, block_ms=max(1, int(wait_s * 1000))))
             continue
         last_look = False
         # What crashed a worker before is worked on alone, so that it cannot take others with it (P8).
@@ -153,6 +158,23 @@ def _work(ports: Ports, keeper: Keeper, session: _Session) -> bool:
             return False
         if time.monotonic() > ends or keeper.stopping.is_set():
             return True
+
+
+def _ready(session: _Session, size: int) -> list[_Pending]:
+    """The events that may be worked on now, of so many records at most."""
+    now = time.monotonic()
+    found: list[_Pending] = []
+    records: set[str] = set()
+    for one in session.pending:
+        key = _record_key(session.context.id, one.event)
+        if one.not_before <= now and (key in records or len(records) < size):
+            records.add(key)
+            found.append(one)
+    return found
+
+
+def _records(session: _Session, events: Sequence[_Pending]) -> int:
+    return len({_record_key(session.context.id, one.event) for one in events})
 
 
 def _batch_size(ports: Ports, session: _Session) -> int:

@@ -392,6 +392,7 @@ class ConnectionService:
             settings=org.settings,
             call_class=call_class,
             limit_wait_s=limit_wait_s,
+            call_s=self._settings.scaled(self._settings.push_deadline_s),
         )
         return vendor.connect(link)
 

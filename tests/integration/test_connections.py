@@ -27,6 +27,7 @@ from shared.errors import ConfigError, ConnectionBroken, NotFound, RateLimited, 
 from shared.services.connections import ChooseOrg, Connected, ConnectionService, PostgresGrants, _Safe
 from shared.services.workspaces import default_workspace
 from shared.settings import Settings
+from shared.sync.model import ModuleName
 from shared.vault import Vault
 from tests.contract.support import Sandbox, sandbox_process
 
@@ -132,6 +133,18 @@ def test_a_sign_in_ends_in_a_connection_that_works(
         assert connector.list_page(module, cursor=None, since=None).rows == ()
     connector.close()
     assert service.describe(done.connection_id).org_name in ("Zylker Books", "Field")
+
+
+@pytest.mark.rule("P4")
+def test_a_call_ends_with_the_push_deadline_that_leases_count_on(
+    service: ConnectionService, sandbox: Sandbox, workspace: int, database: Database, vault: Vault
+) -> None:
+    done = connect(service, sandbox, workspace, "zoho_books")
+    hasty = ConnectionService(database, vault, Settings(sandbox_url=sandbox.base_url, push_deadline_s=0.001))
+    connector = hasty.open_connector(done.connection_id)
+    with pytest.raises(RetryableError):
+        connector.list_page(ModuleName("items"), cursor=None, since=None)
+    connector.close()
 
 
 def test_a_state_is_good_once_and_for_ten_minutes(

@@ -528,6 +528,27 @@ def test_webhooks_during_a_run_join_it_or_follow_it(world: World) -> None:
     assert world.office.value("SELECT count(*) FROM open_batch") == 0
 
 
+@pytest.mark.rule("LK-3", "P13")
+def test_a_flood_about_few_records_is_folded_before_they_are_read(world: World) -> None:
+    """Every event has its end, and the vendors are asked about records, not about webhooks."""
+    records = [world.company(name) for name in ("Acme", "Beta", "Chi")]
+    world.fetch()
+    world.sync()
+    lanes = [lane for lane in load_context(world.office.ports, world.integration).lanes() if lane.cls == LIVE]
+    for lane in lanes:
+        world.office.bus.pause(lane, 60)
+    for n in range(300):
+        deliver(world, FSM, {"module": "Companies", "event": "edit", "id": records[n % 3], "n": n})
+    world.forget_calls()
+    for lane in lanes:
+        world.office.bus.resume(lane)
+        world.office.crew.drain(lane)
+    world.quiet()
+    assert len(world.calls()) <= 2 * len(records)
+    ended = "SELECT coalesce(sum(events), 0) FROM outcome WHERE origin = 'webhook'"
+    assert world.office.value(ended) == 300
+
+
 @pytest.mark.rule("LK-3", "P1")
 def test_webhooks_before_fetch_wait_on_their_lane(world: World) -> None:
     mine = world.company("Early")
