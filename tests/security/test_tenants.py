@@ -61,7 +61,7 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
     world.company("=ACME()")
     world.fetch()
     run = world.sync().id
-    event = str(world.office.value("SELECT event_id FROM event_done LIMIT 1"))
+    event = str(world.office.value("SELECT event_id FROM event_done ORDER BY event_id LIMIT 1"))
     values = {
         "integration_id": world.integration,
         "sync_id": run,
@@ -87,7 +87,7 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
         elif path == TELLS_NOTHING:
             assert status == 200
             assert '"outcome":null' in text
-            assert company not in text
+            assert company not in text.replace(event, ""), "but for what was asked"
         else:
             assert status == 404, (method, path, text)
         assert "Zylker" not in text
