@@ -139,6 +139,16 @@ class Box:
         shown: dict[str, Any] = response.json()[plural.removesuffix("s")]
         return shown
 
+    def in_fsm(self, module: str, record_id: str) -> dict[str, Any]:
+        """One record as a single read shows it."""
+        response = self.fsm("GET", f"/{module}/{record_id}")
+        assert response.status_code == 200, response.text
+        row: dict[str, Any] = response.json()["data"][0]
+        return row
+
+    def change(self, module: str, record_id: str, **fields: Any) -> httpx.Response:
+        return self.fsm("PUT", f"/{module}/{record_id}", {"data": [fields]})
+
     def make_in_books(self, plural: str, **fields: Any) -> str:
         response = self.books("POST", f"/{plural}", fields)
         assert response.status_code == 201, response.text
@@ -150,6 +160,12 @@ class Box:
 def refusal(response: httpx.Response) -> tuple[int, int]:
     """Status and code of a Books answer."""
     return response.status_code, response.json()["code"]
+
+
+def fault_of(response: httpx.Response) -> tuple[int, str, str | None]:
+    """Status, code and field of an FSM refusal."""
+    answer = response.json()
+    return response.status_code, answer["code"], answer["details"].get("api_name")
 
 
 @dataclass
