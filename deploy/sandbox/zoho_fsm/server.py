@@ -22,7 +22,7 @@ from deploy.sandbox.zoho_fsm.currencies import Currencies, Taxes
 from deploy.sandbox.zoho_fsm.custom_fields import CustomFields
 from deploy.sandbox.zoho_fsm.modules import find_modules
 from deploy.sandbox.zoho_fsm.records import Records
-from deploy.sandbox.zoho_fsm.rules import Rules
+from deploy.sandbox.zoho_fsm.rules import EDITIONS, Rules
 from deploy.sandbox.zoho_fsm.search import search
 from deploy.sandbox.zoho_fsm.settings_api import SettingsApi
 
@@ -44,6 +44,7 @@ CAPABILITIES: JsonObject = {
     "native_sync": False,
     "list_lag_ms": 0,
 }
+CHOICES = {"taxes": tuple(EDITIONS), "items_update_path": ("both", "products", "service_and_parts")}
 # Standard edition's day [T].
 PUBLISHED = {"per_minute": 5000, "per_day": 25000, "concurrent": 15}
 ORG = {"id": "1011000000000001", "name": "Zylker Field Service", "time_zone": "America/Los_Angeles", "currency": "USD"}
@@ -57,6 +58,7 @@ class ZohoFsm(Vendor):
 
     def __init__(self, world: World) -> None:
         super().__init__(world, CAPABILITIES, PUBLISHED)
+        self.capabilities.choices.update(CHOICES)
         self.grants = world.get(Grants)
         self.product = Product("ZohoFSM", self.name, ("ZohoFSM.modules.all",))
         self.grants.add_product(self.product)
