@@ -10,11 +10,12 @@ class UnknownCapability(ValueError):
 
 
 class Capabilities:
-    """Named values with defaults. A value keeps the type of its default."""
+    """Named values with defaults. A value keeps the type of its default; `choices` are all that a name may be."""
 
     def __init__(self, defaults: dict[str, Any]) -> None:
         self._defaults = defaults
         self.values: dict[str, Any] = dict(defaults)
+        self.choices: dict[str, tuple[str, ...]] = {}
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -25,6 +26,8 @@ class Capabilities:
                 raise UnknownCapability(f"unknown capability {name!r}; there are {sorted(self._defaults)}")
             if type(value) is not type(self._defaults[name]):
                 raise UnknownCapability(f"{name!r} takes a {type(self._defaults[name]).__name__}")
+            if value not in self.choices.get(name, (value,)):
+                raise UnknownCapability(f"{name!r} is one of {self.choices[name]}")
         self.values.update(given)
 
     def reset(self) -> None:

@@ -124,12 +124,48 @@ class Box:
         made: str = response.json()["data"][module][0]["id"]
         return made
 
+    def capable(self, vendor: str, **values: Any) -> None:
+        self.control(vendor, "POST", "capabilities", values)
+
+    def seed(self, vendor: str, **modules: list[dict[str, Any]]) -> dict[str, list[str]]:
+        """Ids by module."""
+        ids: dict[str, list[str]] = self.control(vendor, "POST", "seed", modules)["seeded"]
+        return ids
+
+    def in_books(self, plural: str, record_id: str) -> dict[str, Any]:
+        """One contact or item as a single read shows it."""
+        response = self.books("GET", f"/{plural}/{record_id}")
+        assert response.status_code == 200, response.text
+        shown: dict[str, Any] = response.json()[plural.removesuffix("s")]
+        return shown
+
+    def in_fsm(self, module: str, record_id: str) -> dict[str, Any]:
+        """One record as a single read shows it."""
+        response = self.fsm("GET", f"/{module}/{record_id}")
+        assert response.status_code == 200, response.text
+        row: dict[str, Any] = response.json()["data"][0]
+        return row
+
+    def change(self, module: str, record_id: str, **fields: Any) -> httpx.Response:
+        return self.fsm("PUT", f"/{module}/{record_id}", {"data": [fields]})
+
     def make_in_books(self, plural: str, **fields: Any) -> str:
         response = self.books("POST", f"/{plural}", fields)
         assert response.status_code == 201, response.text
         singular = plural.removesuffix("s")
         made: str = response.json()[singular][f"{singular}_id"]
         return made
+
+
+def refusal(response: httpx.Response) -> tuple[int, int]:
+    """Status and code of a Books answer."""
+    return response.status_code, response.json()["code"]
+
+
+def fault_of(response: httpx.Response) -> tuple[int, str, str | None]:
+    """Status, code and field of an FSM refusal."""
+    answer = response.json()
+    return response.status_code, answer["code"], answer["details"].get("api_name")
 
 
 @dataclass

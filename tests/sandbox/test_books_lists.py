@@ -103,6 +103,32 @@ def test_customers_and_vendors_can_be_told_apart(box: Box) -> None:
     assert contacts(box, filter_by="Status.Customers") == ["C"]
 
 
+@pytest.mark.parametrize("link", ["zcrm_account_id", "zcrm_contact_id", "zcrm_vendor_id"])
+def test_contacts_are_found_by_their_link_to_the_crm(box: Box, link: str) -> None:
+    seed(box, contacts=[{"contact_name": "A", link: "7"}, {"contact_name": "B", link: "8"}, {"contact_name": "C"}])
+    assert contacts(box, **{link: "8"}) == ["B"]
+    assert contacts(box, filter_by="Status.Crm") == ["A", "B"]
+    linked = [row["is_linked_with_zohocrm"] for row in box.books("GET", "/contacts").json()["contacts"]]
+    assert linked == [True, True, False]
+
+
+def test_duplicates_are_those_whose_name_another_has(box: Box) -> None:
+    seed(box, contacts=[{"contact_name": name} for name in ("Acme", "acme ", "Beta")])
+    assert sorted(contacts(box, filter_by="Status.Duplicate")) == ["Acme", "acme "]
+
+
+def test_contacts_are_told_apart_by_their_portal(box: Box) -> None:
+    box.make_in_books("contacts", contact_name="In", contact_persons=[{"first_name": "Pat", "enable_portal": True}])
+    box.make_in_books("contacts", contact_name="Out", contact_persons=[{"first_name": "Sam"}])
+    assert contacts(box, filter_by="Status.PortalEnabled") == ["In"]
+    assert contacts(box, filter_by="Status.PortalDisabled") == ["Out"]
+
+
+def test_a_vendor_has_no_customer_type(box: Box) -> None:
+    made = box.make_in_books("contacts", contact_name="V", contact_type="vendor", customer_sub_type="individual")
+    assert box.in_books("contacts", made)["customer_sub_type"] == ""
+
+
 @pytest.mark.parametrize(
     ("params", "found"),
     [

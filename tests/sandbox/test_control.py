@@ -100,6 +100,13 @@ def test_a_reset_puts_everything_back(box: Box) -> None:
     ]
 
 
+@pytest.mark.parametrize(("name", "value"), [("taxes", "US"), ("items_update_path", "items")])
+def test_a_capability_with_choices_takes_no_other(box: Box, name: str, value: str) -> None:
+    response = box.http.post(f"/_sandbox/{FSM}/capabilities", json={name: value})
+    assert response.status_code == 400
+    assert box.control(FSM, "GET", "capabilities")["capabilities"][name] != value
+
+
 def test_an_unknown_capability_or_a_wrong_type_is_refused(box: Box) -> None:
     url = f"/_sandbox/{FSM}/capabilities"
     assert box.http.post(url, json={"teleport": True}).status_code == 400

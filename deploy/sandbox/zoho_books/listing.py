@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.store import Record
@@ -14,6 +14,7 @@ from deploy.sandbox.zoho_books import errors, wire
 PER_PAGE_MAX = 200
 Test = Callable[[Record], bool]
 SortKey = Callable[[Record], Any]
+Row = TypeVar("Row")
 COMPARE_RATE: dict[str, Callable[[Decimal, Decimal], bool]] = {
     "": lambda held, wanted: held == wanted,
     "_less_than": lambda held, wanted: held < wanted,
@@ -91,10 +92,10 @@ def modified_test(query: Mapping[str, str]) -> list[Test]:
     return [lambda record: record.modified_at.replace(microsecond=0) > since]
 
 
-def paged(query: Mapping[str, str], found: list[Record]) -> tuple[list[Record], JsonObject]:
-    """More than 200 rows a page are cut to 200 [I]."""
+def paged(query: Mapping[str, str], found: list[Row], rows: int = PER_PAGE_MAX) -> tuple[list[Row], JsonObject]:
+    """`rows` a page unless the call says otherwise; more than 200 are cut to 200 [I]."""
     page = _number(query, "page", 1)
-    per_page = min(_number(query, "per_page", PER_PAGE_MAX), PER_PAGE_MAX)
+    per_page = min(_number(query, "per_page", rows), PER_PAGE_MAX)
     start = (page - 1) * per_page
     context = {"page": page, "per_page": per_page, "has_more_page": start + per_page < len(found)}
     return found[start : start + per_page], context

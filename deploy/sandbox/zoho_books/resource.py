@@ -18,7 +18,8 @@ from deploy.sandbox.zoho_books.listing import SortKey, Test
 from deploy.sandbox.zoho_books.office import ORG, Office
 
 BASE = "/books/v3"
-STATUS_FILTERS = {"Status.Active": "active", "Status.Inactive": "inactive"}
+# Those filters that go by the status alone; None shows every status.
+STATUS_FILTERS = {"Status.All": None, "Status.Active": "active", "Status.Inactive": "inactive"}
 
 
 class Resource(ABC):
@@ -36,6 +37,8 @@ class Resource(ABC):
     texts: Mapping[str, Callable[[Record], str]]
     # (filter of the list, index of the table, prefix of its keys)
     indexed: tuple[tuple[str, str, str], ...]
+    # What filter_by takes; another value is refused [I].
+    filters: frozenset[str] = frozenset(STATUS_FILTERS)
 
     def __init__(self, office: Office) -> None:
         self.office = office
@@ -46,7 +49,7 @@ class Resource(ABC):
         office.modules[self.plural] = self
 
     def clear(self) -> None:
-        indexes = {"name": self.name_keys, "email": self.email_keys, "custom": _custom_keys}
+        indexes = {"name": self.name_keys, "email": self.email_keys, "person": self.person_keys, "custom": _custom_keys}
         self.table = Table(self.plural, self.first_id, indexes)
 
     def forget_renderings(self) -> None:
@@ -75,6 +78,10 @@ class Resource(ABC):
 
     def email_keys(self, record: Record) -> Iterable[str]:
         """Under what it is found by email."""
+        return ()
+
+    def person_keys(self, record: Record) -> Iterable[str]:
+        """The ids of the contact persons that live in it."""
         return ()
 
     @abstractmethod
@@ -111,6 +118,8 @@ class Resource(ABC):
         query = request.query
         sorting = listing.sorting_of(query, self.list_sorts(), self.default_sort)
         applied = query.get("filter_by") or "Status.Active"
+        if applied not in self.filters:
+            raise errors.bad_value("filter_by")
         found = self._sorted(sorting, applied, self.looked_up(query))
         tests = listing.text_tests(query, self.texts) + self.list_tests(query) + self._lag_test()
         if tests:
@@ -183,9 +192,12 @@ class Resource(ABC):
     def _changes(self, given: JsonObject, record: Record | None) -> JsonObject:
         held = record.data if record else None
         changes = self.cleaned(given, held)
-        if "custom_fields" in given:
-            values = self.office.custom_fields.values(self.singular, given["custom_fields"])
-            changes["custom_field_hash"] = {**(held or {}).get("custom_field_hash", {}), **values}
+        custom = self.office.custom_fields
+        values = custom.values(self.singular, given.get("custom_fields"))
+        after = {**(held or {}).get("custom_field_hash", {}), **values}
+        custom.check_mandatory(self.singular, after, None if held is None else values)
+        if values:
+            changes["custom_field_hash"] = after
         self.check_unique({**(held or {}), **changes}, record.id if record else None)
         self._check_custom(changes.get("custom_field_hash", {}), record.id if record else None)
         return changes
@@ -253,9 +265,11 @@ class Resource(ABC):
         self.wrote(request, record, "delete")
 
     def _status(self, request: Request, status: str) -> Answer:
+        """A repeated call succeeds and changes nothing: no time moves, no webhook fires [I]."""
         record = self.named(request)
-        record.data["status"] = status
-        self.saved(request, record)
+        if record.data["status"] != status:
+            record.data["status"] = status
+            self.saved(request, record)
         return Answer.of({"code": 0, "message": f"The {self.singular} has been marked as {status}."})
 
     def _upsert(self, request: Request) -> Answer:
@@ -345,9 +359,13 @@ class Resource(ABC):
             self.office.emit(self.change(record, "delete"), {})
             return {"deleted": record.id}
         record.data.update(self._loosely(fields, record.data))
+        self.edited(record)
+        return self._internal(record)
+
+    def edited(self, record: Record) -> None:
+        """After a person's change."""
         self._stamp(record)
         self.office.emit(self.change(record, "update"), {})
-        return self._internal(record)
 
 
 def _custom_key(name: str, value: object) -> str:

@@ -15,6 +15,7 @@ from deploy.sandbox.messages import Answer, Refusal, Request
 from deploy.sandbox.vendor import Vendor, World
 from deploy.sandbox.webhooks import Change, Hook, Message
 from deploy.sandbox.zoho_books import errors
+from deploy.sandbox.zoho_books.custom_fields import ENTITIES
 from deploy.sandbox.zoho_books.modules import register_all
 from deploy.sandbox.zoho_books.office import ORG, Office
 from deploy.sandbox.zoho_books.resource import Resource
@@ -25,6 +26,10 @@ CAPABILITIES: JsonObject = {
     "items_sort_modified": False,
     "custom_field_upsert": True,
     "duplicate_contact_names": False,
+    "contact_person_partial_put": False,
+    "multi_currency": True,
+    "taxes_enabled": True,
+    "item_exemption_required": True,
     "skip_webhook_header": False,
     "page_context_as_list": False,
     "list_lag_ms": 0,
@@ -59,6 +64,7 @@ class ZohoBooks(Vendor):
         register_all(self.office)
         self.controls.add("POST", "custom_fields", self._define_fields)
         self.controls.add("GET", "custom_fields", self._show_fields)
+        self.controls.add("DELETE", "custom_fields/{entity}/{api_name}", self._drop_field)
 
     # The call
 
@@ -166,17 +172,21 @@ class ZohoBooks(Vendor):
         }
 
     def _define_fields(self, request: Request) -> Answer:
-        """{"contact": [{api_name, label, unique, data_type}], "item": [...]}"""
+        """{"contact": [{api_name, label, data_type, …}], "item": […], "contact_person": […]}"""
         for entity, fields in jsonio.loads_object(request.body).items():
             for given in fields:
                 self.office.custom_fields.define(entity, given)
         self.office.forget_renderings()
         return self._show_fields(request)
 
+    def _drop_field(self, request: Request) -> Answer:
+        self.office.custom_fields.drop(request.params["entity"], request.params["api_name"])
+        self.office.forget_renderings()
+        return self._show_fields(request)
+
     def _show_fields(self, request: Request) -> Answer:
         fields = self.office.custom_fields
-        shown = {entity: [field.describe() for field in fields.of(entity)] for entity in ("contact", "item")}
-        return Answer.of({"custom_fields": shown})
+        return Answer.of({"custom_fields": {one: [field.describe() for field in fields.of(one)] for one in ENTITIES}})
 
     def seed(self, given: JsonObject) -> dict[str, list[str]]:
         modules = [(name, self.office.modules[name]) for name in given]  # all known, or nothing is seeded

@@ -19,9 +19,9 @@ def invalid_data(api_name: str, parent: str | None = None, **more: object) -> Re
     return refuse(400, "INVALID_DATA", "invalid data", {**more, "api_name": api_name, "parent_api_name": parent})
 
 
-def missing(api_name: str) -> Refusal:
+def missing(api_name: str, parent: str | None = None) -> Refusal:
     """A required field is empty. That it comes as INVALID_DATA is [I]."""
-    return refuse(400, "INVALID_DATA", "required field not found", {"api_name": api_name, "parent_api_name": None})
+    return refuse(400, "INVALID_DATA", "required field not found", {"api_name": api_name, "parent_api_name": parent})
 
 
 def invalid_module() -> Refusal:

@@ -14,6 +14,7 @@ from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.store import Record, Table
 from deploy.sandbox.visibility import Visibility
 from deploy.sandbox.zoho_fsm import errors, wire
+from deploy.sandbox.zoho_fsm.custom_fields import CustomFields
 from deploy.sandbox.zoho_fsm.fields import Module, check_value, spread_tax
 
 
@@ -26,8 +27,11 @@ def newest_first(records: Iterable[Record]) -> list[Record]:
 
 
 class Records:
-    def __init__(self, module: Module, others: dict[str, Records], clock: Clock, visibility: Visibility) -> None:
+    def __init__(
+        self, module: Module, others: dict[str, Records], clock: Clock, visibility: Visibility, custom: CustomFields
+    ) -> None:
         self.module = module
+        self._custom = custom
         self.clock = clock
         self._visibility = visibility
         self._others = others
@@ -71,6 +75,7 @@ class Records:
         for name, rule in self.module.fields.items():
             shown[name] = self._show_value(name, rule.kind, rule.module, data.get(name))
         shown.update({name: value for name, value in data.items() if name not in shown})
+        shown = {**self._custom.shown(self.module.name), **shown}
         if times:
             shown.update(self.stamps(record))
         return {**shown, "id": record.id}
@@ -107,7 +112,7 @@ class Records:
             changes[name] = self._cleaned_value(name, given[name], held)
         if "Tax" in self.module.fields and (given.get("Tax") or any(key in given for key in wire.TAX_KEYS)):
             changes["Tax"] = spread_tax(given, (held or {}).get("Tax"))
-        changes.update({name: value for name, value in given.items() if name.endswith("__C")})
+        changes.update(self._custom.checked(self.module.name, given, held))
         if "$inactive" in writable and isinstance(given.get("$inactive"), bool):
             changes["$inactive"] = given["$inactive"]
         self._check_required({**(held or {}), **changes})
@@ -151,6 +156,12 @@ class Records:
         record.data.update(changes)
         record.modified_at = self.clock.after(record.modified_at)
         self._saved(record)
+
+    def naming(self, module: str, record_id: str) -> list[Record]:
+        """Those whose lookup names a record of another module."""
+        lookups = [name for name, rule in self.module.fields.items() if rule.module == module]
+        held = self.table.records.values()
+        return [one for one in held if any((one.data.get(name) or {}).get("id") == record_id for name in lookups)]
 
     def delete(self, record: Record) -> None:
         self.table.remove(record)

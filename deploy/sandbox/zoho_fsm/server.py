@@ -16,10 +16,15 @@ from deploy.sandbox.routing import Router
 from deploy.sandbox.store import Record
 from deploy.sandbox.vendor import Vendor, World
 from deploy.sandbox.webhooks import Change, Hook, Message
-from deploy.sandbox.zoho_fsm import errors, wire
+from deploy.sandbox.zoho_fsm import errors, native_sync, wire
+from deploy.sandbox.zoho_fsm.controls import add_controls
+from deploy.sandbox.zoho_fsm.currencies import Currencies, Taxes
+from deploy.sandbox.zoho_fsm.custom_fields import CustomFields
 from deploy.sandbox.zoho_fsm.modules import find_modules
 from deploy.sandbox.zoho_fsm.records import Records
+from deploy.sandbox.zoho_fsm.rules import EDITIONS, Rules
 from deploy.sandbox.zoho_fsm.search import search
+from deploy.sandbox.zoho_fsm.settings_api import SettingsApi
 
 PER_PAGE_MAX = 200
 CAPABILITIES: JsonObject = {
@@ -30,8 +35,16 @@ CAPABILITIES: JsonObject = {
     "create_batch_size": {"Service_And_Parts": 100},
     "list_rows_with_times": ["Service_And_Parts"],
     "errors_in_data": False,
+    "multi_currency": False,
+    "taxes": "off",
+    "unique_contact_email": False,
+    "companies_with_contacts_deletable": True,
+    "fields_api": False,
+    "currencies_api": False,
+    "native_sync": False,
     "list_lag_ms": 0,
 }
+CHOICES = {"taxes": tuple(EDITIONS), "items_update_path": ("both", "products", "service_and_parts")}
 # Standard edition's day [T].
 PUBLISHED = {"per_minute": 5000, "per_day": 25000, "concurrent": 15}
 ORG = {"id": "1011000000000001", "name": "Zylker Field Service", "time_zone": "America/Los_Angeles", "currency": "USD"}
@@ -45,17 +58,22 @@ class ZohoFsm(Vendor):
 
     def __init__(self, world: World) -> None:
         super().__init__(world, CAPABILITIES, PUBLISHED)
+        self.capabilities.choices.update(CHOICES)
         self.grants = world.get(Grants)
         self.product = Product("ZohoFSM", self.name, ("ZohoFSM.modules.all",))
         self.grants.add_product(self.product)
+        self.custom_fields, self.currencies, self.taxes = CustomFields(), Currencies(), Taxes()
+        self.rules = Rules(self.capabilities, self.currencies, self.taxes)
         self.records: dict[str, Records] = {}
         for module in find_modules():
-            self.records[module.name] = Records(module, self.records, self.clock, self.visibility)
+            self.records[module.name] = Records(module, self.records, self.clock, self.visibility, self.custom_fields)
         self.router = self._routes()
+        add_controls(self)
 
     def _routes(self) -> Router:
         router = Router()
-        router.add("GET", "/fsm/v1/settings/fields", self._no_scope)
+        SettingsApi(self.capabilities, self.records, self.custom_fields, self.currencies).add_routes(router)
+        router.add("POST", "/fsm/v1/{module}/{id}/actions/process_sync", self._process_sync)
         router.add("GET", "/fsm/v1/{module}/search", self._search)
         router.add("GET", "/fsm/v1/{module}", self._list)
         router.add("POST", "/fsm/v1/{module}", self._create)
@@ -102,10 +120,6 @@ class ZohoFsm(Vendor):
         if not held & {"zohofsm.modules.all", f"{own}.all", f"{own}.{verb.lower()}"}:
             raise errors.scope_mismatch()
         return records
-
-    def _no_scope(self, request: Request) -> Answer:
-        """Refused under every scope that is known [T]."""
-        raise errors.scope_mismatch()
 
     # Reading
 
@@ -182,7 +196,7 @@ class ZohoFsm(Vendor):
         if len(rows) > most:
             raise errors.invalid_data("data", maximum_length=most)
         writable = self._writable(records)
-        changes = [records.cleaned(row, None, writable) for row in rows]
+        changes = [self.rules.applied(records, records.cleaned(row, None, writable), None) for row in rows]
         made = [records.create(change) for change in changes]
         for record in made:
             self._emit(records, record, "create")
@@ -211,18 +225,36 @@ class ZohoFsm(Vendor):
         records = self._by_write_path(request, "UPDATE")
         record = self._record(request, records)
         changes = records.cleaned(self._rows(request)[0], record.data, self._writable(records))
+        return self._written(request, records, record, self.rules.applied(records, changes, record))
+
+    def _written(self, request: Request, records: Records, record: Record, changes: JsonObject) -> Answer:
         records.update(record, changes)
         request.touch(records.module.name, record.id, applied=True)
         self._emit(records, record, "update")
         return self._changed({**records.stamps(record), "id": record.id}, "record updated")
 
+    def _process_sync(self, request: Request) -> Answer:
+        """The answer, and that it is a change like any other, are [I]."""
+        records = self._scoped(request, "UPDATE")
+        record = self._record(request, records)
+        changes = native_sync.changes_of(request, self.capabilities["native_sync"])
+        return self._written(request, records, record, changes)
+
     def _delete(self, request: Request) -> Answer:
         """Deleting is known for /Products only [T]; the others are [I]."""
         records = self._by_write_path(request, "DELETE")
         record = self._record(request, records)
+        self._check_deletable(records, record)
         self._remove(records, record)
         request.touch(records.module.name, record.id, applied=True)
         return self._changed({"id": record.id}, "record deleted")
+
+    def _check_deletable(self, records: Records, record: Record) -> None:
+        """A company with contacts goes, and they stay without one, unless the capability says otherwise [I]."""
+        if self.capabilities["companies_with_contacts_deletable"]:
+            return
+        if any(other.naming(records.module.name, record.id) for other in self.records.values()):
+            raise errors.invalid_data("id")
 
     def _changed(self, details: JsonObject, message: str) -> Answer:
         return Answer.of({"data": [{"code": "SUCCESS", "details": details, "message": message, "status": "success"}]})
@@ -327,6 +359,8 @@ class ZohoFsm(Vendor):
         return self._internal(records, record)
 
     def reset_records(self) -> None:
+        for settings in (self.custom_fields, self.currencies, self.taxes):
+            settings.clear()
         for records in self.records.values():
             records.clear()
 

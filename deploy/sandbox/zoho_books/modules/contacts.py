@@ -9,23 +9,25 @@ from typing import Any
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.messages import Answer, Request
 from deploy.sandbox.store import Record
-from deploy.sandbox.zoho_books import errors, listing, persons, wire
+from deploy.sandbox.zoho_books import errors, listing, wire
 from deploy.sandbox.zoho_books.listing import SortKey, Test
 from deploy.sandbox.zoho_books.office import ORG, Office
-from deploy.sandbox.zoho_books.resource import BASE, Resource, by_created, by_modified
+from deploy.sandbox.zoho_books.persons import MIRRORED, Persons, primary_of
+from deploy.sandbox.zoho_books.resource import BASE, STATUS_FILTERS, Resource, by_created, by_modified
+from deploy.sandbox.zoho_books.tax_rules import tax_changes
 
 # company_name and contact_number [V]; the others from the specification's descriptions or [I].
 LENGTHS = {
     "contact_name": 200, "company_name": 200, "website": 255, "contact_number": 200, "facebook": 100, "twitter": 100,
     "notes": 3000, "payment_terms_label": 200, "language_code": 10, "legal_name": 200, "gst_no": 15, "vat_reg_no": 50,
-    "tax_exemption_code": 100, "place_of_contact": 10,
+    "tax_exemption_code": 100, "tax_authority_name": 100, "place_of_contact": 10,
 }  # fmt: skip
 CHOICES = {"contact_type": ("customer", "vendor"), "customer_sub_type": ("business", "individual")}
 AS_GIVEN = (
-    "payment_terms", "credit_limit", "pricebook_id", "owner_id", "is_taxable", "tax_id", "tax_name", "tax_percentage",
-    "tax_exemption_id", "tax_authority_id", "tax_authority_name", "gst_treatment", "vat_treatment", "tax_treatment",
+    "payment_terms", "credit_limit", "pricebook_id", "owner_id", "gst_treatment", "vat_treatment", "tax_treatment",
     "tax_reg_no", "country_code", "is_portal_enabled", "track_1099", "default_templates", "tags",
 )  # fmt: skip
+TAX = ("is_taxable", "tax_id", "tax_name", "tax_percentage", "tax_exemption_id", "tax_authority_id")
 ADDRESSES = ("billing_address", "shipping_address")
 MONEY_OF_ROW = (
     "outstanding_receivable_amount", "outstanding_receivable_amount_bcy", "outstanding_payable_amount",
@@ -34,6 +36,11 @@ MONEY_OF_ROW = (
 )  # fmt: skip
 CRM_LINKS = ("zcrm_account_id", "zcrm_contact_id", "zcrm_vendor_id")
 NOTHING = Decimal("0.00")
+# Of the vendor's own filters those on money and credit limits are not built. Customers and Vendors are [I].
+FILTERS = frozenset(
+    {*STATUS_FILTERS, "Status.Customers", "Status.Vendors", "Status.Crm", "Status.Duplicate", "Status.PortalEnabled",
+     "Status.PortalDisabled"}
+)  # fmt: skip
 
 
 def _data(name: str) -> Callable[[Record], str]:
@@ -41,7 +48,7 @@ def _data(name: str) -> Callable[[Record], str]:
 
 
 def _person(name: str) -> Callable[[Record], str]:
-    return lambda record: str(persons.primary_of(record.data).get(name) or "")
+    return lambda record: str(primary_of(record.data).get(name) or "")
 
 
 def _folded(text_of: Callable[[Record], str]) -> SortKey:
@@ -58,6 +65,7 @@ class Contacts(Resource):
     created_message = "The contact has been created"
     updated_message = "Contact has been updated successfully"
     default_sort = "contact_name"
+    filters = FILTERS
     indexed = (("contact_name", "name", ""), ("email", "email", ""))
     texts: Mapping[str, Callable[[Record], str]] = {
         "contact_name": _data("contact_name"), "company_name": _data("company_name"), "email": _person("email"),
@@ -70,6 +78,10 @@ class Contacts(Resource):
         "outstanding_receivable_amount": lambda record: Decimal(record.data["outstanding_receivable_amount"]),
         "created_time": by_created, "last_modified_time": by_modified,
     }  # fmt: skip
+
+    def __init__(self, office: Office) -> None:
+        self.persons = Persons(office.custom_fields, self.new_part_id)
+        super().__init__(office)
 
     def _add_routes(self) -> None:
         super()._add_routes()
@@ -89,7 +101,10 @@ class Contacts(Resource):
         return (str(record.data.get("contact_name", "")).strip().casefold(),)
 
     def email_keys(self, record: Record) -> Iterable[str]:
-        return (str(persons.primary_of(record.data).get("email") or "").strip().casefold(),)
+        return (str(primary_of(record.data).get("email") or "").strip().casefold(),)
+
+    def person_keys(self, record: Record) -> Iterable[str]:
+        return [person["contact_person_id"] for person in record.data["contact_persons"]]
 
     # Writing
 
@@ -102,11 +117,13 @@ class Contacts(Resource):
         for name, allowed in CHOICES.items():
             if name in given and given[name] not in allowed:
                 raise errors.bad_value(name)
-        self._check_currency(given)
-        for name in (*AS_GIVEN, *CHOICES, "currency_id"):
+        for name in (*AS_GIVEN, *CHOICES):
             if name in given:
                 changes[name] = given[name]
-        return {**changes, **self._nested(given, held)}
+        if {**(held or {}), **changes}.get("contact_type") == "vendor":
+            changes["customer_sub_type"] = ""  # for customers only [V]; what a vendor shows is [I]
+        changes.update(self._currency_change(given, held))
+        return {**changes, **tax_changes(self.office, given, held, "customer"), **self._nested(given, held)}
 
     def _nested(self, given: JsonObject, held: JsonObject | None, checked: bool = True) -> JsonObject:
         changes: JsonObject = {}
@@ -114,17 +131,27 @@ class Contacts(Resource):
             if name in given:
                 before = (held or {}).get(name)
                 changes[name] = wire.merge_address(before, given[name], name, self.new_part_id(), checked)
+        before_persons = (held or {}).get("contact_persons", [])
         if given.get("contact_persons") is not None:
-            persons_before = (held or {}).get("contact_persons", [])
-            changes["contact_persons"] = persons.replaced_list(
-                persons_before, given["contact_persons"], self.new_part_id
-            )
+            changes["contact_persons"] = self.persons.replaced(before_persons, given["contact_persons"], checked)
+        else:
+            mirrored = self.persons.mirrored(before_persons, given, checked)
+            if mirrored is not None:
+                changes["contact_persons"] = mirrored
         return changes
 
-    def _check_currency(self, given: JsonObject) -> None:
-        known = {row["currency_id"] for row in self.office.modules["currencies"].internal()}
-        if "currency_id" in given and str(given["currency_id"]) not in known:
+    def _currency_change(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
+        """Without one it is the base currency [V]; after the first transaction it stays [I]; with multi-currency off
+        there is no other than the base [I]."""
+        wanted = str(given.get("currency_id") or "")
+        if not wanted:
+            return {}
+        row = next((one for one in self.office.modules["currencies"].internal() if one["currency_id"] == wanted), None)
+        if row is None or not (row["is_base_currency"] or self.office.capabilities["multi_currency"]):
             raise errors.bad_value("currency_id")
+        if held and held["has_transaction"] and held["currency_id"] != wanted:
+            raise errors.refuse(400, 2, "The currency cannot be changed, for the contact has transactions.")
+        return {"currency_id": wanted}
 
     def check_unique(self, after: JsonObject, record_id: str | None) -> None:
         """The display name is unique among customers and vendors, active or not, also when it is changed."""
@@ -140,24 +167,11 @@ class Contacts(Resource):
     def loose(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
         """A seed may name the primary person's fields at the top, as a list row does."""
         own = (
-            *LENGTHS,
-            *CHOICES,
-            *AS_GIVEN,
-            *MONEY_OF_ROW,
-            *CRM_LINKS,
-            "currency_id",
-            "status",
-            "has_transaction",
+            *LENGTHS, *CHOICES, *AS_GIVEN, *TAX, *MONEY_OF_ROW, *CRM_LINKS, "currency_id", "status", "has_transaction",
             "source",
-        )
+        )  # fmt: skip
         changes = {name: given[name] for name in own if name in given}
-        listed = {**given}
-        top = {name: given[name] for name in persons.LENGTHS if given.get(name)}
-        if top and "contact_persons" not in given:
-            before = [dict(one) for one in (held or {}).get("contact_persons", [])] or [{}]
-            before[0].update(top)
-            listed["contact_persons"] = before
-        return {**changes, **self._nested(listed, held, checked=False)}
+        return {**changes, **self._nested(given, held, checked=False)}
 
     def _delete_many(self, request: Request) -> Answer:
         wanted = [part.strip() for part in request.query.get("contact_ids", "").split(",") if part.strip()]
@@ -183,37 +197,51 @@ class Contacts(Resource):
         for name in CRM_LINKS:
             if query.get(name):
                 tests.append(_same(name, query[name]))
+        tests += self._filter_tests(query.get("filter_by", ""))
         if self.office.capabilities["contacts_modified_filter"]:
             tests += listing.modified_test(query)
         return tests
 
+    def _filter_tests(self, filter_by: str) -> list[Test]:
+        """What each of them means is [I]."""
+        if filter_by == "Status.Crm":
+            return [lambda record: _in_crm(record.data)]
+        if filter_by == "Status.Duplicate":
+            return [lambda record: any(len(self.table.find("name", name)) > 1 for name in self.name_keys(record))]
+        if filter_by in ("Status.PortalEnabled", "Status.PortalDisabled"):
+            wanted = filter_by == "Status.PortalEnabled"
+            return [lambda record: any(one["enable_portal"] for one in record.data["contact_persons"]) is wanted]
+        return []
+
     def row(self, record: Record) -> JsonObject:
         """Thin: no addresses, no persons but the primary one's name, no custom fields."""
-        data, person = record.data, persons.primary_of(record.data)
+        data, person = record.data, primary_of(record.data)
         name, kind = data["contact_name"], data["contact_type"]
         return {
             "contact_id": record.id, "contact_name": name, "customer_name": name, "vendor_name": name,
             "company_name": data["company_name"], "website": data["website"], "language_code": data["language_code"],
             "contact_type": kind, "contact_type_formatted": f"{kind.capitalize()}s", "status": data["status"],
             "customer_sub_type": data["customer_sub_type"], "source": data.get("source", "api"),
-            "is_linked_with_zohocrm": False, "payment_terms": data["payment_terms"],
+            "is_linked_with_zohocrm": _in_crm(data), "payment_terms": data["payment_terms"],
             "payment_terms_label": data["payment_terms_label"], "currency_id": data["currency_id"],
             "twitter": data["twitter"], "facebook": data["facebook"],
             "currency_code": self._currency(data["currency_id"]),
             **{key: data[key] for key in MONEY_OF_ROW},
-            **{key: person.get(key, "") for key in ("first_name", "last_name", "email", "phone", "mobile")},
+            **{key: person.get(key, "") for key in MIRRORED},
             "portal_status": "disabled", "track_1099": bool(data.get("track_1099", False)), **self.stamps(record),
             "custom_fields": [], "custom_field_hash": {}, "contactperson_custom_fields": [], "tags": [],
             "ach_supported": False, "has_attachment": False,
         }  # fmt: skip
 
     def detail(self, record: Record) -> JsonObject:
-        data = record.data
+        """With the primary person's name, email and phones at the top too [T]."""
+        data, person = record.data, primary_of(record.data)
         hidden = {"custom_field_hash", *MONEY_OF_ROW}
         return {
             "contact_id": record.id, **{key: value for key, value in data.items() if key not in hidden},
-            "is_linked_with_zohocrm": False, "currency_code": self._currency(data["currency_id"]),
-            "primary_contact_id": persons.primary_of(data).get("contact_person_id", ""),
+            "is_linked_with_zohocrm": _in_crm(data), "currency_code": self._currency(data["currency_id"]),
+            "primary_contact_id": person.get("contact_person_id", ""), **{key: person.get(key, "") for key in MIRRORED},
+            "contact_persons": [self.persons.shown(one) for one in data["contact_persons"]],
             **{key: data[key] for key in MONEY_OF_ROW}, **self.stamps(record),
             **self.office.custom_fields.show(self.singular, data["custom_field_hash"]),
         }  # fmt: skip
@@ -227,6 +255,10 @@ class Contacts(Resource):
 
 def _same(name: str, wanted: str) -> Test:
     return lambda record: str(record.data.get(name, "")) == wanted
+
+
+def _in_crm(data: JsonObject) -> bool:
+    return any(data.get(name) for name in CRM_LINKS)
 
 
 def _kind_of_filter(filter_by: str) -> str | None:

@@ -12,6 +12,7 @@ from deploy.sandbox.zoho_books import errors, listing, wire
 from deploy.sandbox.zoho_books.listing import SortKey, Test
 from deploy.sandbox.zoho_books.office import Office
 from deploy.sandbox.zoho_books.resource import BASE, Resource, by_modified
+from deploy.sandbox.zoho_books.tax_rules import tax_changes
 
 # name and description [V]; the others [I].
 LENGTHS = {"name": 100, "description": 2000, "sku": 100, "unit": 100, "purchase_description": 2000, "hsn_or_sac": 50}
@@ -20,7 +21,10 @@ CHOICES = {
     "item_type": ("sales", "purchases", "sales_and_purchases", "inventory"),
 }
 NUMBERS = ("rate", "purchase_rate")
-AS_GIVEN = ("is_taxable", "tax_exemption_id", "account_id", "purchase_account_id", "vendor_id", "item_tax_preferences")
+AS_GIVEN = ("account_id", "purchase_account_id", "vendor_id", "item_tax_preferences")
+TAX = ("is_taxable", "tax_exemption_id", "tax_exemption_code")
+# Filters that have no variants [V].
+EXACT = ("is_taxable", "tax_exemption_id", "account_id", "tax_id", "tax_name")
 ROW = (
     "name", "status", "description", "rate", "unit", "tax_id", "tax_name", "tax_percentage", "tax_type", "sku",
     "product_type", "item_type",
@@ -43,8 +47,7 @@ class Items(Resource):
     default_sort = "name"
     indexed = (("name", "name", "n"),)
     texts: Mapping[str, Callable[[Record], str]] = {
-        "name": _data("name"), "description": _data("description"), "tax_id": _data("tax_id"),
-        "tax_name": _data("tax_name"),
+        "name": _data("name"), "description": _data("description"),
     }  # fmt: skip
     sorts: Mapping[str, SortKey] = {
         "name": _sort_name,
@@ -60,7 +63,8 @@ class Items(Resource):
     def defaults(self) -> JsonObject:
         return {
             **dict.fromkeys(LENGTHS, ""), "product_type": "goods", "item_type": "sales", "is_taxable": True,
-            "tax_id": "", "tax_name": "", "tax_percentage": 0, "tax_type": "tax", "purchase_rate": 0,
+            "tax_id": "", "tax_name": "", "tax_percentage": 0, "tax_type": "tax", "tax_exemption_id": "",
+            "tax_exemption_code": "", "purchase_rate": 0,
         }  # fmt: skip
 
     def list_sorts(self) -> Mapping[str, SortKey]:
@@ -91,19 +95,17 @@ class Items(Resource):
             if name in given and given[name] not in allowed:
                 raise errors.bad_value(name)
         changes.update({name: given[name] for name in (*AS_GIVEN, *CHOICES) if name in given})
-        return {**changes, **self._tax(given)}
+        return {**changes, **self._tax(given, held)}
 
-    def _tax(self, given: JsonObject) -> JsonObject:
-        """The name and percentage of a tax follow from its id."""
-        if "tax_id" not in given:
-            return {}
-        wanted = str(given["tax_id"] or "")
-        if not wanted:
-            return {"tax_id": "", "tax_name": "", "tax_percentage": 0}
-        for row in self.office.modules["taxes"].internal():
-            if row["tax_id"] == wanted:
-                return {"tax_id": wanted, "tax_name": row["tax_name"], "tax_percentage": row["tax_percentage"]}
-        raise errors.bad_value("tax_id")
+    def _tax(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
+        """An exemption is mandatory where is_taxable is false [V]; live answers may be laxer, hence the capability."""
+        changes = tax_changes(self.office, given, held, "item")
+        after = {**(held or {}), **changes}
+        touched = "is_taxable" in changes or "tax_exemption_id" in changes
+        strict = self.office.capabilities["item_exemption_required"] and self.office.capabilities["taxes_enabled"]
+        if strict and touched and after.get("is_taxable") is False and not after.get("tax_exemption_id"):
+            raise errors.empty("tax_exemption_id")
+        return changes
 
     def check_unique(self, after: JsonObject, record_id: str | None) -> None:
         """Code and text of a second name as on Zoho Billing's item page; those of a second sku [I]."""
@@ -114,7 +116,7 @@ class Items(Resource):
             raise errors.refuse(400, 1000, "item sku already exist")
 
     def loose(self, given: JsonObject, held: JsonObject | None) -> JsonObject:
-        own = (*LENGTHS, *NUMBERS, *CHOICES, *AS_GIVEN, *ROW, "has_transaction")
+        own = (*LENGTHS, *NUMBERS, *CHOICES, *AS_GIVEN, *TAX, *ROW, "has_transaction")
         changes = {name: given[name] for name in own if name in given}
         if held is None:
             changes.setdefault("rate", 0)
@@ -130,7 +132,7 @@ class Items(Resource):
     # Reading
 
     def list_tests(self, query: Mapping[str, str]) -> list[Test]:
-        tests = listing.rate_tests(query)
+        tests = listing.rate_tests(query) + [_equals(name, query[name]) for name in EXACT if query.get(name)]
         if query.get("search_text"):
             wanted = query["search_text"].casefold()
             tests.append(lambda record: wanted in f"{record.data['name']} {record.data['description']}".casefold())
@@ -159,6 +161,10 @@ class Items(Resource):
             raise errors.bad_value("item_ids")
         found = [self.table.records[one] for one in wanted if one in self.table.records]
         return Answer.of({"code": 0, "message": "success", "items": [self.shown(record) for record in found]})
+
+
+def _equals(name: str, wanted: str) -> Test:
+    return lambda record: str(record.data.get(name, "")).casefold() == wanted.casefold()
 
 
 def register(office: Office) -> None:
