@@ -56,10 +56,12 @@ def permissions_of(role: Role, *, read_logs: bool) -> frozenset[Permission]:
 
 
 class ActorKind(StrEnum):
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105  the kind of an actor
     HOST = "host"
 
 
+DEFAULT_DAYS, MOST_DAYS = 90, 3650
+"""How long an API token lasts."""
 CLI = "cli"
 """The principal of the command line on the host; no token may be called so."""
 

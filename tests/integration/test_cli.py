@@ -34,6 +34,7 @@ from shared.services.connections import ConnectionService
 from shared.services.integrations import IntegrationService
 from shared.services.workspaces import default_workspace
 from shared.settings import Settings
+from shared.sync.access import host
 
 pytestmark = pytest.mark.rule("PE-3")
 
@@ -193,7 +194,7 @@ def world(database: Database) -> World:
                 ),
                 {"w": workspace, "vendor": vendor, "name": f"Org \x1b[31m of {vendor}"},
             )
-    made = IntegrationService(database, Settings()).create(workspace, "fsm_books", 1, 2)
+    made = IntegrationService(database, Settings()).create(host(workspace), "fsm_books", 1, 2)
     return World(database, workspace, made)
 
 
