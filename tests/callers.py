@@ -41,7 +41,7 @@ class Carrying(httpx.Auth):
 
     def __init__(self, api_url: str, token: str) -> None:
         self._api = httpx.URL(api_url)
-        self._token = token
+        self.token = token
 
     def __repr__(self) -> str:
         return f"Carrying({self._api!s})"
@@ -49,5 +49,5 @@ class Carrying(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         own = (request.url.host, request.url.port) == (self._api.host, self._api.port)
         if own and not request.url.path.startswith("/webhooks/"):
-            request.headers.setdefault("Authorization", f"Bearer {self._token}")
+            request.headers.setdefault("Authorization", f"Bearer {self.token}")
         yield request

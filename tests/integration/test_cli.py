@@ -359,6 +359,7 @@ ALL_COMMANDS = (
     ("connections",), ("webhook", "1"), ("integrations",), ("fetch", "1"), ("sync", "1"), ("runs",), ("run", "1"),
     ("integrations", "add", "fsm_books", "--left", "1", "--right", "2"), ("failures", "1"), ("failures", "1", "--csv"),
     ("connect", "zoho_books", "--client-id", "x", "--port", "0"),
+    ("tokens",), ("tokens", "add", "x", "--role", "viewer"), ("tokens", "revoke", "1"), ("audit",),
 )  # fmt: skip
 
 

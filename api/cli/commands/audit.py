@@ -33,7 +33,7 @@ def audit(
         tell_json(found)
         return
     if not found:
-        tell("Nothing has been done yet.")
+        tell("Nothing was done in this time.")
         return
     rows = (
         (
