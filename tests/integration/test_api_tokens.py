@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
@@ -93,7 +94,7 @@ def test_the_secret_is_long_random_and_kept_as_a_hash(
 
 
 def test_it_lasts_ninety_days_unless_told(service: ApiTokenService, admin: Actor) -> None:
-    def days(**more: int | None) -> timedelta | None:
+    def days(**more: Any) -> timedelta | None:
         view = service.add(admin, "x", Role.VIEWER, **more).view
         return None if view.expires_at is None else view.expires_at - view.created_at
 

@@ -23,11 +23,11 @@ from shared.db.base import Base
 from shared.db.models.orgs import Connection
 from shared.db.repositories import connections as repository
 from shared.db.session import Database
-from shared.errors import ConfigError, ConnectionBroken, NotFound, RateLimited, Refused, RetryableError
+from shared.errors import ConfigError, ConnectionBroken, NotAllowed, NotFound, RateLimited, Refused, RetryableError
 from shared.services.connections import ChooseOrg, Connected, ConnectionService, PostgresGrants, _Safe
 from shared.services.workspaces import host_actor
 from shared.settings import Settings
-from shared.sync.access import Actor
+from shared.sync.access import Actor, ActorKind, Role, host, permissions_of
 from shared.vault import Vault
 from tests.contract.support import Sandbox, sandbox_process
 
@@ -264,6 +264,53 @@ def test_capabilities_are_probed_and_a_setting_has_the_last_word(
     facts = connector.facts.modules
     connector.close()
     assert {(m.stamp_field, m.create_batch) for m in facts.values()} == {("ZBilling_Id", 100)}
+
+
+@pytest.mark.rule("PE-6", "P14")
+def test_another_workspace_s_connections_and_sign_ins_are_not_there(
+    service: ConnectionService, sandbox: Sandbox, actor: Actor
+) -> None:
+    done, other = connect(service, sandbox, actor, "zoho_books"), host(actor.workspace + 1)
+    acts: list[Callable[[], object]] = [
+        lambda: service.describe(other, done.connection_id),
+        lambda: service.limits(other, done.connection_id),
+        lambda: service.set_limits(other, done.connection_id, False),
+        lambda: service.webhook_setup(other, done.connection_id),
+        lambda: service.rotate_webhook_secret(other, done.connection_id),
+        lambda: service.probe(other, done.connection_id),
+        lambda: service.reconnect(other, done.connection_id, REDIRECT),
+    ]
+    for act in acts:
+        with pytest.raises(NotFound, match="There is no connection"):
+            act()
+    assert service.list(other) == ()
+    brought = begun(service, sandbox, actor, "zoho_books")
+    with pytest.raises(Refused):
+        service.finish(other, **brought)
+    service.finish(actor, **brought)
+
+
+@pytest.mark.rule("PE-1")
+def test_who_may_not_connect_sees_no_secret_and_changes_nothing(
+    service: ConnectionService, sandbox: Sandbox, actor: Actor
+) -> None:
+    done = connect(service, sandbox, actor, "zoho_books")
+    viewer = Actor(actor.workspace, "Vic", ActorKind.TOKEN, permissions_of(Role.OPERATOR, read_logs=True), 1)
+    assert service.describe(viewer, done.connection_id) == service.describe(actor, done.connection_id)
+    acts: list[Callable[[], object]] = [
+        lambda: service.begin(viewer, "zoho_books", "us", "id", SecretStr("s"), REDIRECT),
+        lambda: service.reconnect(viewer, done.connection_id, REDIRECT),
+        lambda: service.finish(viewer, "state", "code"),
+        lambda: service.choose(viewer, "state", "1"),
+        lambda: service.set_limits(viewer, done.connection_id, False),
+        lambda: service.webhook_setup(viewer, done.connection_id),
+        lambda: service.rotate_webhook_secret(viewer, done.connection_id),
+        lambda: service.probe(viewer, done.connection_id),
+        lambda: service.rotate_keys(viewer),
+    ]
+    for act in acts:
+        with pytest.raises(NotAllowed, match=r"'(connect|rotate_keys)'"):
+            act()
 
 
 def test_keys_are_rotated_in_batches(
