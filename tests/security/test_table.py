@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "security.md"
 AREAS = (
-    "Webhooks", "OAuth", "Outgoing", "Secrets", "Tenants", "Console", "Audit log", "CSV", "Personal data", "Redis",
+    "Webhooks", "OAuth", "Outgoing", "Secrets", "Tenants", "API tokens and roles", "Console", "Audit log", "CSV", "Personal data", "Redis",
     "Postgres", "Supply chain", "Fuzz",
 )  # fmt: skip
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
