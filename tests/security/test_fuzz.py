@@ -253,6 +253,7 @@ def test_no_header_is_a_token(
 
 
 @few
+@example(token_id=str(2**63), body=b"")
 @given(token_id=SEGMENT, body=st.one_of(JSON.map(wire), st.binary()))
 def test_no_wish_for_a_token_makes_a_mistake_of_ours(door: Door, token_id: str, body: bytes) -> None:
     check(door.http.post("/api/v1/tokens", content=body, headers={"Content-Type": "application/json"}))
