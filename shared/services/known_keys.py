@@ -12,7 +12,8 @@ EVERY_S = 0.2
 """How soon after another a look is taken for keys that are not known."""
 PATIENCE_S = 2.0
 """How long one waits for another's look: while Postgres hangs, strangers must not take every thread."""
-MOST_WAITING = 8
+MOST_WAITING = 16
+"""Of the 40 threads that a door has. Right after its start good tokens wait here too, until the first look."""
 
 
 class KnownKeys:

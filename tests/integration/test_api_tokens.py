@@ -289,7 +289,6 @@ def test_strangers_cost_so_many_looks_a_second_however_many_they_are(
     service: ApiTokenService, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_keys, "EVERY_S", 0.3)
-    monkeypatch.setattr(known_keys, "MOST_WAITING", 8)
     refused(service, made_up(1))
     seen = looks(database)
     began = time.monotonic()
