@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from api.ports import Doors
+from shared.sync.access import Actor
 
 
 def doors_of(request: Request) -> Doors:
@@ -14,13 +15,14 @@ def doors_of(request: Request) -> Doors:
     return doors
 
 
-def workspace_of(doors: Annotated[Doors, Depends(doors_of)]) -> int:
-    """Until people sign in (PE-1), every caller works in the first workspace."""
-    return doors.workspace()
+def actor_of(request: Request) -> Actor:
+    """Whom the token belongs to; `api/bearer.py` put it there, or the request did not come so far."""
+    actor: Actor = request.state.actor
+    return actor
 
 
 TheDoors = Annotated[Doors, Depends(doors_of)]
-TheWorkspace = Annotated[int, Depends(workspace_of)]
+TheActor = Annotated[Actor, Depends(actor_of)]
 MOST_ID = 2**63 - 1
 """The most that Postgres can hold as one; more is a bad question, not a mistake of ours."""
 Id = Annotated[int, Path(ge=1, le=MOST_ID)]

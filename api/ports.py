@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from shared.bus import Bus, make_redis
 from shared.db.session import Database, make_engine
+from shared.services.api_tokens import ApiTokenService
+from shared.services.audit import AuditService
 from shared.services.connections import ConnectionService
 from shared.services.events import EventService
 from shared.services.integrations import IntegrationService
 from shared.services.runs import RunService
-from shared.services.workspaces import default_workspace
+from shared.services.workspaces import host_actor
 from shared.settings import Settings
+from shared.sync.access import Actor
 from shared.vault import load_vault
 from shared.wake import CeleryWake, make_sender
 
@@ -28,9 +31,12 @@ class Doors:
     integrations: IntegrationService
     runs: RunService
     events: EventService
+    tokens: ApiTokenService
+    audit: AuditService
 
-    def workspace(self) -> int:
-        return default_workspace(self.db)
+    def host(self) -> Actor:
+        """For programs on the host, which have the database's address: they need no token."""
+        return host_actor(self.db)
 
     def close(self) -> None:
         self.db.close()
@@ -53,4 +59,6 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
         integrations=integrations,
         runs=RunService(database, wake, integrations),
         events=EventService(database, bus, wake, connections, settings),
+        tokens=ApiTokenService(database),
+        audit=AuditService(database),
     )

@@ -9,6 +9,9 @@
     ├── RecordRejected      whoever edits that record: it goes into the failure log
     ├── RunStopped          a guard: the run ends
     ├── ConfigError         an admin: sign-in, scope, setting; the connection is marked
+    ├── Unauthenticated     whoever calls the API: a token is missing or no longer good
+    ├── NotAllowed          an admin: the token's role or permissions
+    ├── Throttled           time: too many bad tokens from one address
     └── Unavailable         an operator: Postgres or Redis cannot be reached
 
 Anything else that is raised is a bug. Messages carry ids and codes, never field values or secrets.
@@ -122,6 +125,30 @@ class Refused(BothwaysError):
     """A rule forbids what was asked for now; the sentence names the rule and what to do."""
 
     code = "REFUSED"
+
+
+class Unauthenticated(BothwaysError):
+    """Nobody that we know: no token, or one that is unknown, ended or revoked."""
+
+    code = "BAD_TOKEN"
+
+
+class NotAllowed(BothwaysError):
+    """`permission` is the one that is missing."""
+
+    code = "NOT_ALLOWED"
+
+    def __init__(self, permission: str) -> None:
+        super().__init__(f"This needs the permission {permission!r}, which you do not have. Ask an admin for it.")
+        self.permission = permission
+
+
+class Throttled(BothwaysError):
+    code = "TOO_MANY_TRIES"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class WebhookRefused(BothwaysError):

@@ -8,20 +8,24 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 
-from api.deps import TheDoors
+from api.bearer import needs
+from api.deps import TheActor, TheDoors
 from shared.bus import redis_errors
 from shared.errors import BothwaysError
 from shared.services.health import work_health
+from shared.sync.access import Permission
 
+open_router = APIRouter(tags=["health"])
+"""What a load balancer asks: open."""
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="The process is alive")
+@open_router.get("/healthz", summary="The process is alive")
 def alive() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Postgres and Redis answer")
+@open_router.get("/readyz", summary="Postgres and Redis answer")
 def ready(doors: TheDoors) -> JSONResponse:
     checks = {"postgres": _postgres(doors), "redis": _redis(doors)}
     down = [name for name, works in checks.items() if not works]
@@ -29,9 +33,10 @@ def ready(doors: TheDoors) -> JSONResponse:
     return JSONResponse(body, status_code=503 if down else 200, headers={"Retry-After": "5"} if down else None)
 
 
-@router.get("/workz", summary="Work flows: each queue ran its canary a short while ago")
-def flowing(doors: TheDoors) -> JSONResponse:
+@router.get("/workz", summary="Work flows: each queue ran its canary a short while ago", **needs(Permission.VIEW))
+def flowing(doors: TheDoors, actor: TheActor) -> JSONResponse:
     """503 where a queue is stalled. What a load balancer must not ask: the doors keep events while workers are away."""
+    actor.must(Permission.VIEW)  # here, for the host asks without Postgres, and so without an actor
     health = work_health(doors.bus, doors.settings)
     status, headers = (503, {"Retry-After": "15"}) if health.stalled else (200, None)
     return JSONResponse({**asdict(health), "stalled": list(health.stalled)}, status_code=status, headers=headers)

@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.deps import MOST_ID, Id, TheDoors, TheWorkspace
+from api.bearer import needs
+from api.deps import MOST_ID, Id, TheActor, TheDoors
 from shared.services.events import RecordSync
 from shared.services.integrations import IntegrationView
+from shared.sync.access import Permission
 from shared.sync.model import Side
 
 router = APIRouter(prefix="/integrations", tags=["integrations"])
@@ -44,51 +46,58 @@ class Started(BaseModel):
     sync_id: int
 
 
-@router.get("")
-def list_integrations(doors: TheDoors, workspace: TheWorkspace) -> list[IntegrationView]:
-    return doors.integrations.of_workspace(workspace)
+@router.get("", **needs(Permission.VIEW))
+def list_integrations(doors: TheDoors, actor: TheActor) -> list[IntegrationView]:
+    return doors.integrations.of_workspace(actor)
 
 
-@router.post("", status_code=201)
-def create_integration(doors: TheDoors, workspace: TheWorkspace, new: NewIntegration) -> IntegrationView:
-    made = doors.integrations.create(workspace, new.kind, new.left_org_id, new.right_org_id, new.name)
-    return doors.integrations.get(workspace, made)
+@router.post("", status_code=201, **needs(Permission.CONFIGURE))
+def create_integration(doors: TheDoors, actor: TheActor, new: NewIntegration) -> IntegrationView:
+    made = doors.integrations.create(actor, new.kind, new.left_org_id, new.right_org_id, new.name)
+    return doors.integrations.get(actor, made)
 
 
-@router.get("/{integration_id}")
-def get_integration(doors: TheDoors, workspace: TheWorkspace, integration_id: Id) -> IntegrationView:
-    return doors.integrations.get(workspace, integration_id)
-
-
-@router.post("/{integration_id}/fetch", status_code=202, summary="Bind what is the same; write nothing")
-def fetch(doors: TheDoors, workspace: TheWorkspace, integration_id: Id) -> Started:
-    return Started(sync_id=doors.runs.fetch(workspace, integration_id))
-
-
-@router.post("/{integration_id}/sync", status_code=202, summary="Sync Now")
-def sync_now(doors: TheDoors, workspace: TheWorkspace, integration_id: Id) -> Started:
-    return Started(sync_id=doors.runs.sync_now(workspace, integration_id))
+@router.get("/{integration_id}", **needs(Permission.VIEW))
+def get_integration(doors: TheDoors, actor: TheActor, integration_id: Id) -> IntegrationView:
+    return doors.integrations.get(actor, integration_id)
 
 
 @router.post(
-    "/{integration_id}/records/{pair}/{side}/{record_id}/sync", status_code=202, summary="Sync this record now"
+    "/{integration_id}/fetch", status_code=202, summary="Bind what is the same; write nothing", **needs(Permission.SYNC)
+)
+def fetch(doors: TheDoors, actor: TheActor, integration_id: Id) -> Started:
+    return Started(sync_id=doors.runs.fetch(actor, integration_id))
+
+
+@router.post("/{integration_id}/sync", status_code=202, summary="Sync Now", **needs(Permission.SYNC))
+def sync_now(doors: TheDoors, actor: TheActor, integration_id: Id) -> Started:
+    return Started(sync_id=doors.runs.sync_now(actor, integration_id))
+
+
+@router.post(
+    "/{integration_id}/records/{pair}/{side}/{record_id}/sync",
+    status_code=202,
+    summary="Sync this record now",
+    **needs(Permission.SYNC),
 )
 def sync_record(
-    doors: TheDoors, workspace: TheWorkspace, integration_id: Id, pair: Short, side: Side, record_id: Short
+    doors: TheDoors, actor: TheActor, integration_id: Id, pair: Short, side: Side, record_id: Short
 ) -> RecordSync:
-    return doors.events.sync_record(workspace, integration_id, pair, side, record_id)
+    return doors.events.sync_record(actor, integration_id, pair, side, record_id)
 
 
 @router.get(
-    "/{integration_id}/records/{pair}/{side}/{record_id}/sync/{event_id}", summary="How syncing this record stands"
+    "/{integration_id}/records/{pair}/{side}/{record_id}/sync/{event_id}",
+    summary="How syncing this record stands",
+    **needs(Permission.READ_LOGS),
 )
 def get_record_sync(
     doors: TheDoors,
-    workspace: TheWorkspace,
+    actor: TheActor,
     integration_id: Id,
     pair: Short,
     side: Side,
     record_id: Short,
     event_id: Short,
 ) -> RecordSync:
-    return doors.events.record_sync(workspace, integration_id, pair, side, record_id, event_id)
+    return doors.events.record_sync(actor, integration_id, pair, side, record_id, event_id)

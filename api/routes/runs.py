@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from api.deps import MOST_ID, Id, TheDoors, TheWorkspace
+from api.bearer import needs
+from api.deps import MOST_ID, Id, TheActor, TheDoors
 from shared.services.runs import RunView
+from shared.sync.access import Permission
 from shared.sync.model import OutcomeKind
 
 router = APIRouter(prefix="/runs", tags=["syncs"])
@@ -17,34 +19,39 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Filter = Annotated[int | None, Query(ge=1, le=MOST_ID)]
 
 
-@router.get("", summary="Sync Overview")
+@router.get("", summary="Sync Overview", **needs(Permission.READ_LOGS))
 def list_runs(
-    doors: TheDoors, workspace: TheWorkspace, integration_id: Filter = None, limit: Limit = 50
+    doors: TheDoors, actor: TheActor, integration_id: Filter = None, limit: Limit = 50
 ) -> list[dict[str, Any]]:
-    return [dict(row) for row in doors.runs.recent(workspace, integration_id, limit)]
+    return [dict(row) for row in doors.runs.recent(actor, integration_id, limit)]
 
 
-@router.get("/{sync_id}", summary="One sync with its counts and progress")
-def get_run(doors: TheDoors, workspace: TheWorkspace, sync_id: Id) -> RunView:
-    return doors.runs.get(workspace, sync_id)
+@router.get("/{sync_id}", summary="One sync with its counts and progress", **needs(Permission.READ_LOGS))
+def get_run(doors: TheDoors, actor: TheActor, sync_id: Id) -> RunView:
+    return doors.runs.get(actor, sync_id)
 
 
-@router.get("/{sync_id}/outcomes", summary="Sync details, a page at a time")
+@router.get("/{sync_id}/outcomes", summary="Sync details, a page at a time", **needs(Permission.READ_LOGS))
 def list_outcomes(
     doors: TheDoors,
-    workspace: TheWorkspace,
+    actor: TheActor,
     sync_id: Id,
     outcome: OutcomeKind | None = None,
     after_id: Annotated[int, Query(ge=0, le=MOST_ID)] = 0,
     limit: Limit = 200,
 ) -> list[dict[str, Any]]:
-    return doors.runs.outcomes(workspace, sync_id, outcome=outcome, after_id=after_id, limit=limit)
+    return doors.runs.outcomes(actor, sync_id, outcome=outcome, after_id=after_id, limit=limit)
 
 
-@router.get("/{sync_id}/failures.csv", summary="Failed records with their reasons", response_class=Response)
-def failures_csv(doors: TheDoors, workspace: TheWorkspace, sync_id: Id) -> Response:
+@router.get(
+    "/{sync_id}/failures.csv",
+    summary="Failed records with their reasons",
+    response_class=Response,
+    **needs(Permission.READ_LOGS),
+)
+def failures_csv(doors: TheDoors, actor: TheActor, sync_id: Id) -> Response:
     return Response(
-        doors.runs.failures_csv(workspace, sync_id),
+        doors.runs.failures_csv(actor, sync_id),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="FailureLogs-{sync_id}.csv"'},
     )

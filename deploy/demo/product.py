@@ -39,6 +39,13 @@ class Product:
         self._env = {**env, "BOTHWAYS_DATA_DIR": str(data_dir)}
         self._http = httpx.Client(base_url=api_url, timeout=_TIMEOUT_S)
 
+    def make_token(self) -> tuple[str, str]:
+        """Every call over REST carries it from now on. (what was answered without it, what may be shown of it)"""
+        refused = self._http.get(f"{_API}/integrations")
+        token = str(json.loads(self.command("tokens", "add", "demo", "--role", "admin", "--logs", "--json"))["token"])
+        self._http.headers["Authorization"] = f"Bearer {token}"
+        return f"{refused.status_code} {refused.json()['code']}", f"{token.rpartition('_')[0]}_…"
+
     def close(self) -> None:
         self._http.close()
 

@@ -110,6 +110,9 @@ class Story:
         if not self.limits:
             self.product.lift_limits(one.id for one in connections.values())
             self.show.line("The product's budgets of calls are off (`bothways limits`), as are the sandbox's limits.")
+        refused, token = self.product.make_token()
+        self.show.line(f"The REST API without a token: {refused}. `bothways tokens add demo --role admin --logs` made")
+        self.show.line(f"{token}; each call from here on carries it.")
         self.integration = self.product.add_integration(connections[FSM].org_id, connections[BOOKS].org_id)
         self.show.line(f"Integration {self.integration} keeps the two in step.")
 
@@ -313,6 +316,7 @@ def where_to_go(stack: Stack) -> list[tuple[str, str]]:
         ("API docs", f"{stack.api_url}/docs"),
         ("Flower", f"{stack.flower_url}  user {stack.flower_user}, password {stack.flower_password}"),
         ("In a second terminal", f"BOTHWAYS_DATA_DIR={shlex.quote(folder)} bothways runs"),
+        ("A token for the API", "bothways tokens add NAME --role admin --logs   (in the second terminal too)"),
     ]
 
 

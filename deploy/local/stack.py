@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 import signal
 import socket
 import sys
@@ -430,6 +431,8 @@ def summary(stack: Stack) -> list[str]:
     if stack.options.sandbox:
         lines.append(f"Sandbox  {stack.env['BOTHWAYS_SANDBOX_URL']}")
     lines.append(f"Data     {stack.data_dir} (logs in logs/)")
+    here = f"BOTHWAYS_DATA_DIR={shlex.quote(str(stack.data_dir))}"
+    lines.append(f"Token    the REST API needs one: {here} bothways tokens add NAME --role admin --logs")
     if stack.postgres is not None and stack.postgres.note:
         lines.append(stack.postgres.note)
     return lines

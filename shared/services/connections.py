@@ -1,6 +1,7 @@
 """Use cases of connecting vendors: begin and finish a sign-in, list, describe, reconnect; and open a connector.
 
-Doors (command line, API, workers) call only these. No secret leaves but in a SecretStr.
+Doors (command line, API, workers) call only these; those for people take the actor, those for machines do not. No
+secret leaves but in a SecretStr.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ from shared.connectors.vendor import (
     limits_in_force,
 )
 from shared.db.models.orgs import Connection, Org, PendingSignIn
+from shared.db.repositories import audit
 from shared.db.repositories import connections as repository
 from shared.db.session import Database
 from shared.errors import ConfigError, ConnectionBroken, NotFound, RateLimited, Refused, RetryableError
 from shared.settings import Settings
+from shared.sync.access import Actor, Permission
+from shared.sync.audit import Action
 from shared.sync.model import VendorName
 from shared.vault import Vault
 
@@ -115,13 +119,13 @@ class ConnectionService:
 
     def begin(
         self,
+        actor: Actor,
         vendor: str,
         data_centre: str,
         client_id: str,
         client_secret: SecretStr,
         redirect_uri: str,
         *,
-        workspace_id: int,
         org_external_id: str | None = None,
         org_name: str | None = None,
     ) -> tuple[str, str]:
@@ -129,18 +133,20 @@ class ConnectionService:
 
         Raises NotFound (vendor), ConfigError (data centre).
         """
-        row = PendingSignIn(workspace_id=workspace_id, org_external_id=org_external_id, org_name=org_name)
+        actor.must(Permission.CONNECT)
+        row = PendingSignIn(workspace_id=actor.workspace, org_external_id=org_external_id, org_name=org_name)
         return self._begin(row, vendor, data_centre, Client(client_id, client_secret), redirect_uri)
 
     def reconnect(
-        self, connection_id: int, redirect_uri: str, *, client_secret: SecretStr | None = None
+        self, actor: Actor, connection_id: int, redirect_uri: str, *, client_secret: SecretStr | None = None
     ) -> tuple[str, str]:
         """As `begin`, for an org that is connected already: its id, bindings and webhook address stay.
 
         The stored client secret is used where none is given.
         """
+        actor.must(Permission.CONNECT)
         with self._database.transaction() as session:
-            connection = repository.load(session, connection_id)
+            connection = repository.load_own(session, actor.workspace, connection_id)
             org = repository.load_org(session, connection.org_id)
         secret = client_secret or self._safe.opened(connection, "client_secret")
         row = PendingSignIn(
@@ -171,15 +177,16 @@ class ConnectionService:
         return state, url
 
     def finish(
-        self, state: str, code: str, *, accounts_server: str | None = None, location: str | None = None
+        self, actor: Actor, state: str, code: str, *, accounts_server: str | None = None, location: str | None = None
     ) -> Connected | ChooseOrg:
         """Ends a sign-in with what the redirect brought. The state is used up, whatever comes of it.
 
         Raises Refused (state unknown, used or older than ten minutes), ConfigError (foreign host, code, scope),
         RetryableError, RateLimited.
         """
+        actor.must(Permission.CONNECT)
         with self._database.transaction() as session:
-            row = repository.use_sign_in(session, hashed(state))
+            row = repository.use_sign_in(session, actor.workspace, hashed(state))
         if row is None:
             raise Refused("This sign-in is unknown, used or older than ten minutes: begin again.", code="BAD_STATE")
         vendor = get_vendor(row.vendor)
@@ -189,17 +196,18 @@ class ConnectionService:
         grant = vendor.sign_in.exchange(centre, client, code=code, redirect_uri=row.redirect_uri)
         orgs = self._reached(vendor, centre, grant, row)
         if len(orgs) == 1:
-            return self._store(row, vendor, centre, grant, orgs[0])
+            return self._store(actor, row, vendor, centre, grant, orgs[0])
         with self._database.transaction() as session:
             kept = session.merge(row)
             kept.data_centre = centre.name
             kept.sealed_grant = self._safe.vault.seal(_grant_text(grant), row=_sign_in(row), field="grant")
         return ChooseOrg(state, tuple(orgs))
 
-    def choose(self, state: str, org_external_id: str) -> Connected:
+    def choose(self, actor: Actor, state: str, org_external_id: str) -> Connected:
         """Ends a sign-in that reached several orgs. Raises Refused, NotFound (an org that it does not reach)."""
+        actor.must(Permission.CONNECT)
         with self._database.transaction() as session:
-            row = repository.waiting_choice(session, hashed(state))
+            row = repository.waiting_choice(session, actor.workspace, hashed(state))
         if row is None or row.sealed_grant is None:
             raise Refused("This sign-in waits for no choice, or is too old: begin again.", code="BAD_STATE")
         vendor = get_vendor(row.vendor)
@@ -207,7 +215,7 @@ class ConnectionService:
         grant = _grant_of(self._safe.vault.open(row.sealed_grant, row=_sign_in(row), field="grant"))
         row.org_external_id = org_external_id
         orgs = self._reached(vendor, centre, grant, row)
-        return self._store(row, vendor, centre, grant, orgs[0])
+        return self._store(actor, row, vendor, centre, grant, orgs[0])
 
     def _reached(self, vendor: Vendor, centre: DataCentre, grant: Grant, row: PendingSignIn) -> Sequence[OrgChoice]:
         """The orgs to choose from; exactly one where the person, or the vendor, leaves no choice."""
@@ -225,7 +233,9 @@ class ConnectionService:
         api_domain = vendor.sign_in.api_domain(centre, grant.api_domain)
         return Link(external_id, api_domain, FixedToken(token), limiter, call_class=CallClass.PERSON)
 
-    def _store(self, row: PendingSignIn, vendor: Vendor, centre: DataCentre, grant: Grant, org: OrgChoice) -> Connected:
+    def _store(
+        self, actor: Actor, row: PendingSignIn, vendor: Vendor, centre: DataCentre, grant: Grant, org: OrgChoice
+    ) -> Connected:
         link = self._first_link(vendor, centre, grant, org.external_id, Unlimited())
         flags = _probed(vendor, link)
         with self._database.transaction() as session:
@@ -242,7 +252,11 @@ class ConnectionService:
             )
             if row.connection_id not in (None, connection.id):
                 raise Refused("Another org was signed in to than the one to connect again.", code="OTHER_ORG")
+            renewed = connection.sealed_client_secret is not None
+            before = _told(connection, org) if renewed else {}
             self._fill(connection, self._client_of(row), centre, link.api_domain, grant, flags)
+            action = Action.CONNECTION_RENEWED if renewed else Action.CONNECTION_MADE
+            audit.record(session, actor, action, connection.id, before=before, after=_told(connection, org))
             repository.end_sign_in(session, row.id)
             connection_id = connection.id
         return Connected(connection_id, org_id, vendor.name, org.name)
@@ -282,50 +296,72 @@ class ConnectionService:
 
     # Looking.
 
-    def list(self, workspace_id: int) -> tuple[ConnectionView, ...]:
+    def list(self, actor: Actor) -> tuple[ConnectionView, ...]:
+        actor.must(Permission.VIEW)
         with self._database.transaction() as session:
-            return tuple(_view(*pair) for pair in repository.of_workspace(session, workspace_id))
+            return tuple(_view(*pair) for pair in repository.of_workspace(session, actor.workspace))
 
-    def describe(self, connection_id: int) -> ConnectionView:
+    def describe(self, actor: Actor, connection_id: int) -> ConnectionView:
         """Raises NotFound."""
+        actor.must(Permission.VIEW)
         with self._database.transaction() as session:
-            connection = repository.load(session, connection_id)
+            connection = repository.load_own(session, actor.workspace, connection_id)
             return _view(connection, repository.load_org(session, connection.org_id))
 
-    def limits(self, connection_id: int) -> tuple[Limit, ...]:
+    def limits(self, actor: Actor, connection_id: int) -> tuple[Limit, ...]:
         """What the org's calls are held to; empty: nothing but the vendor's own refusal."""
+        actor.must(Permission.VIEW)
         with self._database.transaction() as session:
-            connection = repository.load(session, connection_id)
+            connection = repository.load_own(session, actor.workspace, connection_id)
             org = repository.load_org(session, connection.org_id)
             published = get_vendor(connection.vendor).facts(_capabilities(connection, org)).limits
             return limits_in_force(published, org.settings)
 
-    def set_limits(self, connection_id: int, wanted: Mapping[str, object] | Literal[False]) -> tuple[Limit, ...]:
+    def set_limits(
+        self, actor: Actor, connection_id: int, wanted: Mapping[str, object] | Literal[False]
+    ) -> tuple[Limit, ...]:
         """`wanted` as in `limits_in_force`: {name: calls, or false for none}; {}: what is published; False: no limit.
 
         Workers take it up with their next batch.
         """
+        actor.must(Permission.CONNECT)
+        chosen = False if wanted is False else dict(wanted)
         with self._database.transaction() as session:
-            connection = repository.load(session, connection_id)
+            connection = repository.load_own(session, actor.workspace, connection_id)
             org = repository.load_org(session, connection.org_id)
-            org.settings = {**org.settings, "limits": False if wanted is False else dict(wanted)}
+            before = {"limits": org.settings.get("limits", {})}
+            org.settings = {**org.settings, "limits": chosen}
             connection.updated_at = datetime.now(UTC)  # tells workers to open it anew
-        return self.limits(connection_id)
+            audit.record(session, actor, Action.LIMITS_SET, connection.id, before=before, after={"limits": chosen})
+        return self.limits(actor, connection_id)
 
-    def webhook_setup(self, connection_id: int) -> WebhookSetup:
+    def webhook_setup(self, actor: Actor, connection_id: int) -> WebhookSetup:
+        """What it returns are secrets, so the audit log has who asked for them."""
+        actor.must(Permission.CONNECT)
         with self._database.transaction() as session:
-            connection = repository.load(session, connection_id)
+            connection = repository.load_own(session, actor.workspace, connection_id)
+            audit.record(session, actor, Action.WEBHOOK_SHOWN, connection.id)
+        return self._setup(connection)
+
+    def _setup(self, connection: Connection) -> WebhookSetup:
         token = self._safe.opened(connection, "webhook_path_token")
         path = f"/webhooks/{connection.vendor}/{token.get_secret_value()}"
         return WebhookSetup(path, self._safe.opened(connection, "webhook_secret"))
 
-    def rotate_webhook_secret(self, connection_id: int) -> WebhookSetup:
+    def rotate_webhook_secret(self, actor: Actor, connection_id: int) -> WebhookSetup:
         """A new secret; the one in force until now is accepted beside it until the next rotation."""
+        actor.must(Permission.CONNECT)
+        secret = _new_webhook_secret()
         with self._database.transaction() as session:
-            connection = repository.load(session, connection_id)
-            self._safe.put(connection, "previous_webhook_secret", self._safe.opened(connection, "webhook_secret"))
-            self._safe.put(connection, "webhook_secret", _new_webhook_secret())
-        return self.webhook_setup(connection_id)
+            connection = repository.load_own(session, actor.workspace, connection_id)
+            before = self._safe.opened(connection, "webhook_secret")
+            self._safe.put(connection, "previous_webhook_secret", before)
+            self._safe.put(connection, "webhook_secret", secret)
+            audit.record(
+                session, actor, Action.WEBHOOK_RENEWED, connection.id,
+                before={"webhook_secret": before}, after={"webhook_secret": secret},
+            )  # fmt: skip
+        return self._setup(connection)
 
     def webhook_target(self, path_token: str) -> WebhookTarget | None:
         """Whom the path token belongs to; found by its hash, so nothing is compared byte by byte."""
@@ -356,15 +392,21 @@ class ConnectionService:
             connection = repository.load(session, connection_id)
             return _capabilities(connection, repository.load_org(session, connection.org_id))
 
-    def probe(self, connection_id: int) -> Capabilities:
+    def probe(self, actor: Actor, connection_id: int) -> Capabilities:
         """Asks the vendor again and stores what it found. Raises as reads do."""
+        actor.must(Permission.CONNECT)
+        with self._database.transaction() as session:
+            repository.load_own(session, actor.workspace, connection_id)
         connector = self.open_connector(connection_id, call_class=CallClass.PERSON)
         try:
             found = connector.probe()
         finally:
             connector.close()
         with self._database.transaction() as session:
-            repository.load(session, connection_id).capabilities = dict(found.flags)
+            connection = repository.load_own(session, actor.workspace, connection_id)
+            before, after = {"capabilities": connection.capabilities}, {"capabilities": dict(found.flags)}
+            connection.capabilities = dict(found.flags)
+            audit.record(session, actor, Action.CONNECTION_PROBED, connection.id, before=before, after=after)
         return self.capabilities(connection_id)
 
     def open_connector(
@@ -396,14 +438,17 @@ class ConnectionService:
         )
         return vendor.connect(link)
 
-    def rotate_keys(self, *, batch: int = 100) -> int:
+    def rotate_keys(self, actor: Actor, *, batch: int = 100) -> int:
         """Seals everything under the vault's current key, in batches; returns how many connections were touched."""
-        touched = 0
+        actor.must(Permission.ROTATE_KEYS)
+        key_id, touched = self._safe.vault.current, 0
         while True:
             with self._database.transaction() as session:
-                rows = repository.sealed_under_other_keys(session, self._safe.vault.current, batch)
+                rows = repository.sealed_under_other_keys(session, key_id, batch)
                 for row in rows:
                     self._safe.reseal(row)
+                if rows:
+                    audit.record(session, actor, Action.KEYS_ROTATED, key_id, after={"connections": len(rows)})
             if not rows:
                 return touched
             touched += len(rows)
@@ -576,6 +621,19 @@ def _view(connection: Connection, org: Org) -> ConnectionView:
         created_at=connection.created_at,
         updated_at=connection.updated_at,
     )
+
+
+def _told(connection: Connection, org: OrgChoice) -> dict[str, object]:
+    """What the audit log tells of a grant; the vault's texts stand for the secrets that they seal."""
+    return {
+        "vendor": connection.vendor,
+        "org": org.external_id,
+        "data_centre": connection.data_centre,
+        "client_id": connection.client_id,
+        "scopes": [str(scope) for scope in connection.scopes],
+        "client_secret": SecretStr(connection.sealed_client_secret or ""),
+        "tokens": SecretStr(connection.sealed_access_token or ""),
+    }
 
 
 def _grant_text(grant: Grant) -> SecretStr:

@@ -17,6 +17,7 @@ from shared.bus import LIVE, Bus, Lane
 from shared.connectors.base import Hint, WebhookRequest
 from shared.connectors.registry import get_vendor
 from shared.db.models import Integration
+from shared.db.repositories import audit
 from shared.db.session import Database
 from shared.engine.classes import person_lane
 from shared.engine.context import lane_of
@@ -26,6 +27,8 @@ from shared.points import at
 from shared.rates import Bucket
 from shared.services.connections import ConnectionService, WebhookTarget, hashed
 from shared.settings import Settings
+from shared.sync.access import Actor, Permission
+from shared.sync.audit import Action
 from shared.sync.events import ChangeEvent, Origin, encode
 from shared.sync.events import Hint as EventHint
 from shared.sync.guards import may_start
@@ -146,14 +149,15 @@ class EventService:
             items.append((lane, json.dumps(encode(event))))
         return items
 
-    def sync_record(self, workspace_id: int, integration_id: int, pair: str, side: Side, record_id: str) -> RecordSync:
+    def sync_record(self, actor: Actor, integration_id: int, pair: str, side: Side, record_id: str) -> RecordSync:
         """TR-6: this record now, before webhooks and runs; it joins the run that holds the orgs, or goes next.
 
         Raises NotFound (integration, pair), Refused (Fetch first, not enabled), Unavailable (nothing was kept).
         """
+        actor.must(Permission.SYNC)
         with self._db.transaction() as session:
             row = session.get(Integration, integration_id)
-        if row is None or row.workspace_id != workspace_id:
+        if row is None or row.workspace_id != actor.workspace:
             raise NotFound(
                 f"There is no integration {integration_id}. See `bothways integrations`.", code="UNKNOWN_INTEGRATION"
             )
@@ -181,17 +185,21 @@ class EventService:
         )
         lane = person_lane(integration_id, self._settings.shards)
         self._check_room([lane])
+        with self._db.transaction() as session:  # before Redis has it: nobody's wish is kept without their name
+            subject = f"{integration_id}/{pair}/{side.value}/{record_id}"
+            audit.record(session, actor, Action.RECORD_SYNC_ASKED, subject, after={"event_id": event.event_id})
         for woken in self._bus.add([(lane, json.dumps(encode(event)))]):
             self._wake.drain(woken)
         return RecordSync(event.event_id)
 
     def record_sync(
-        self, workspace_id: int, integration_id: int, pair: str, side: Side, record_id: str, event_id: str
+        self, actor: Actor, integration_id: int, pair: str, side: Side, record_id: str, event_id: str
     ) -> RecordSync:
         """How it stands. An event that nobody knows looks like one that has not been worked on yet."""
+        actor.must(Permission.READ_LOGS)
         values = {
             "event": event_id,
-            "workspace": workspace_id,
+            "workspace": actor.workspace,
             "integration": integration_id,
             "pair": pair,
             "side": side.value,

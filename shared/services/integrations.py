@@ -10,11 +10,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from shared.db.models import Integration, Org
+from shared.db.repositories import audit
 from shared.db.session import Database
 from shared.errors import NotFound, Refused
 from shared.integrations.registry import integration as declared
 from shared.integrations.registry import integrations as all_declared
 from shared.settings import Settings
+from shared.sync.access import Actor, Permission
+from shared.sync.audit import Action
 from shared.sync.model import Side
 
 
@@ -45,19 +48,20 @@ class IntegrationService:
         self._db = database
         self._settings = settings
 
-    def create(self, workspace_id: int, kind: str, left_org_id: int, right_org_id: int, name: str | None = None) -> int:
+    def create(self, actor: Actor, kind: str, left_org_id: int, right_org_id: int, name: str | None = None) -> int:
         """Enabled at once with its defaults; Fetch must run before the first sync (SU-4).
 
         Raises NotFound (kind, org), Refused (wrong vendors, or there is one already).
         """
+        actor.must(Permission.CONFIGURE)
         if kind not in self.kinds():
             known = ", ".join(self.kinds())
             raise NotFound(f"There is no kind of integration {kind!r}; known are {known}.", code="UNKNOWN_KIND")
         declaration = declared(kind)
         with self._db.transaction() as session:
             orgs = {
-                Side.LEFT: _org(session, workspace_id, left_org_id),
-                Side.RIGHT: _org(session, workspace_id, right_org_id),
+                Side.LEFT: _org(session, actor.workspace, left_org_id),
+                Side.RIGHT: _org(session, actor.workspace, right_org_id),
             }
             for side, org in orgs.items():
                 if org.vendor != declaration.vendor(side):
@@ -68,7 +72,7 @@ class IntegrationService:
                     )
             title = name or f"{orgs[Side.LEFT].name} - {orgs[Side.RIGHT].name}"
             row = Integration(
-                workspace_id=workspace_id,
+                workspace_id=actor.workspace,
                 kind=kind,
                 name=title,
                 left_org_id=left_org_id,
@@ -82,20 +86,23 @@ class IntegrationService:
                 session.flush()
             except IntegrityError:
                 raise Refused("There is an integration of these two orgs already.", code="EXISTS") from None
+            audit.record(session, actor, Action.INTEGRATION_CREATED, row.id, after=_told(row))
             return row.id
 
-    def of_workspace(self, workspace_id: int) -> list[IntegrationView]:
+    def of_workspace(self, actor: Actor) -> list[IntegrationView]:
+        actor.must(Permission.VIEW)
         with self._db.transaction() as session:
             return [
                 _view(row[0], row[1], row[2])
-                for row in session.execute(_query().where(Integration.workspace_id == workspace_id))
+                for row in session.execute(_query().where(Integration.workspace_id == actor.workspace))
             ]
 
-    def get(self, workspace_id: int, integration_id: int) -> IntegrationView:
+    def get(self, actor: Actor, integration_id: int) -> IntegrationView:
         """Raises NotFound; another workspace's integration is not found either."""
+        actor.must(Permission.VIEW)
         with self._db.transaction() as session:
             row = session.execute(
-                _query().where(Integration.workspace_id == workspace_id, Integration.id == integration_id)
+                _query().where(Integration.workspace_id == actor.workspace, Integration.id == integration_id)
             ).first()
         if row is None:
             raise NotFound(
@@ -124,6 +131,18 @@ def _org(session: Session, workspace_id: int, org_id: int) -> Org:
     if org is None or org.workspace_id != workspace_id:
         raise NotFound(f"There is no org {org_id}.", code="UNKNOWN_ORG")
     return org
+
+
+def _told(row: Integration) -> dict[str, object]:
+    """For the audit log."""
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "left_org_id": row.left_org_id,
+        "right_org_id": row.right_org_id,
+        "state": row.state,
+        "schedule_interval_s": row.schedule_interval_s,
+    }
 
 
 def _view(row: Integration, left: Org, right: Org) -> IntegrationView:

@@ -14,10 +14,13 @@ from sqlalchemy.orm import Session
 
 from shared.db.queries import outcomes as outcome_queries
 from shared.db.queries import runs as run_queries
+from shared.db.repositories import audit
 from shared.db.session import Database
 from shared.engine.housekeeping import new_run
 from shared.errors import NotFound, OrgHeld, Refused
 from shared.services.integrations import IntegrationService
+from shared.sync.access import Actor, Permission
+from shared.sync.audit import Action
 from shared.sync.guards import may_start
 from shared.sync.reasons import REASONS, sentence
 from shared.sync.states import RunKind
@@ -74,35 +77,41 @@ class RunService:
         self._integrations = integrations
         self._wake = wake
 
-    def fetch(self, workspace_id: int, integration_id: int) -> int:
+    def fetch(self, actor: Actor, integration_id: int) -> int:
         """Binds what is the same on both sides; writes to neither (SU-4). Returns the Sync ID."""
-        return self._start(workspace_id, integration_id, RunKind.FETCH)
+        return self._start(actor, integration_id, RunKind.FETCH, Action.FETCH_ASKED)
 
-    def sync_now(self, workspace_id: int, integration_id: int) -> int:
+    def sync_now(self, actor: Actor, integration_id: int) -> int:
         """Raises NotFound, Refused (Fetch first, not enabled), OrgHeld (this integration has a run already)."""
-        return self._start(workspace_id, integration_id, RunKind.SYNC)
+        return self._start(actor, integration_id, RunKind.SYNC, Action.SYNC_ASKED)
 
-    def _start(self, workspace_id: int, integration_id: int, kind: RunKind) -> int:
-        view = self._integrations.get(workspace_id, integration_id)
+    def _start(self, actor: Actor, integration_id: int, kind: RunKind, action: Action) -> int:
+        actor.must(Permission.SYNC)
+        view = self._integrations.get(actor, integration_id)
         refusal = may_start(
             kind, fetched=view.fetched_at is not None, enabled=view.state == "enabled", connections_live=True
         )
         if refusal is not None:
             raise Refused(refusal.sentence, code=refusal.code)
         with self._db.transaction() as session:
-            run_id = new_run(session, integration_id, workspace_id, kind.value, "manual")
+            run_id = new_run(session, integration_id, actor.workspace, kind.value, "manual")
             if run_id is None:
                 raise _held(session, integration_id)
+            audit.record(session, actor, action, run_id, after={"integration_id": integration_id})
         self._wake.run(run_id)
         return run_id
 
-    def recent(self, workspace_id: int, integration_id: int | None = None, limit: int = 50) -> list[RowMapping]:
-        with self._db.transaction() as session:
-            return run_queries.list_runs(session, workspace_id, integration_id, limit)
+    # The sync logs begin with their overview (LG-1): counts and errors are in it. All of them need LG-6.
 
-    def get(self, workspace_id: int, run_id: int) -> RunView:
+    def recent(self, actor: Actor, integration_id: int | None = None, limit: int = 50) -> list[RowMapping]:
+        actor.must(Permission.READ_LOGS)
         with self._db.transaction() as session:
-            row = run_queries.get_run(session, workspace_id, run_id)
+            return run_queries.list_runs(session, actor.workspace, integration_id, limit)
+
+    def get(self, actor: Actor, run_id: int) -> RunView:
+        actor.must(Permission.READ_LOGS)
+        with self._db.transaction() as session:
+            row = run_queries.get_run(session, actor.workspace, run_id)
             if row is None:
                 raise NotFound(f"There is no sync {run_id}. See `bothways runs`.", code="UNKNOWN_RUN")
             progress = run_queries.progress(session, run_id)
@@ -111,28 +120,28 @@ class RunService:
         return RunView(**{name: row[name] for name in names}, **progress, counts=counts)
 
     def outcomes(
-        self, workspace_id: int, run_id: int, *, outcome: str | None = None, after_id: int = 0, limit: int = 200
+        self, actor: Actor, run_id: int, *, outcome: str | None = None, after_id: int = 0, limit: int = 200
     ) -> list[dict[str, Any]]:
-        self.get(workspace_id, run_id)
+        self.get(actor, run_id)
         with self._db.transaction() as session:
             rows = outcome_queries.list_outcomes(
-                session, workspace_id, run_id, outcome=outcome, after_id=after_id, limit=limit
+                session, actor.workspace, run_id, outcome=outcome, after_id=after_id, limit=limit
             )
         return [_explained(row) for row in rows]
 
-    def failures(self, workspace_id: int, run_id: int) -> list[dict[str, Any]]:
-        self.get(workspace_id, run_id)
+    def failures(self, actor: Actor, run_id: int) -> list[dict[str, Any]]:
+        self.get(actor, run_id)
         with self._db.transaction() as session:
-            return [_explained(row) for row in outcome_queries.iterate_failures(session, workspace_id, run_id)]
+            return [_explained(row) for row in outcome_queries.iterate_failures(session, actor.workspace, run_id)]
 
-    def failures_csv(self, workspace_id: int, run_id: int) -> str:
+    def failures_csv(self, actor: Actor, run_id: int) -> str:
         """RFC 4180, one line per failed record with its reason (LG-3); cells cannot be formulas."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\r\n")
         writer.writerow(
             ["module", "direction", "record", "twin", "reason", "what happened", "what to do", "tries", "at"]
         )
-        for row in self.failures(workspace_id, run_id):
+        for row in self.failures(actor, run_id):
             cells = (
                 row["pair"],
                 row["direction"],

@@ -6,6 +6,7 @@ from sqlalchemy import select, text
 
 from shared.db.models import Workspace
 from shared.db.session import Database
+from shared.sync.access import Actor, host
 
 
 def default_workspace(database: Database) -> int:
@@ -19,3 +20,8 @@ def default_workspace(database: Database) -> int:
             session.flush()
             found = row.id
         return found
+
+
+def host_actor(database: Database) -> Actor:
+    """The local administrator in the first workspace."""
+    return host(default_workspace(database))

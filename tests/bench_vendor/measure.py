@@ -28,6 +28,7 @@ from shared.settings import Settings
 from tests.bench_vendor.connector import BATCH
 from tests.bench_vendor.integration import PAIR
 from tests.bench_vendor.world import LEFT, RIGHT, Bench, bench_process, connect, registered
+from tests.callers import Carrying, token_of
 
 CALLS, WINDOW_S, WARM_UP_WINDOWS = 60, 60.0, 2
 LATENCY_S = 0.1
@@ -63,8 +64,8 @@ def _settings(stack: Stack, bench: Bench) -> Settings:
 
 
 def _measured(bench: Bench, stack: Stack, doors: Doors, minutes: int, batch: int) -> Json:
-    workspace = doors.workspace()
-    integration, _ = connect(doors.connections, doors.db, doors.integrations, workspace, **{BATCH: batch})
+    actor = doors.host()
+    integration, _ = connect(doors.connections, doors.db, doors.integrations, actor, **{BATCH: batch})
     bench.no_limits(LEFT)
     bench.limits(RIGHT, latency_s=LATENCY_S)
     windows = minutes + WARM_UP_WINDOWS
@@ -72,15 +73,17 @@ def _measured(bench: Bench, stack: Stack, doors: Doors, minutes: int, batch: int
     for part in _parts((windows + 1) * CALLS * batch):
         ids += bench.seed(LEFT, [f"Customer {number:06}" for number in part])
     _say(f"{len(ids)} records at the source; Fetch …")
-    fetch = doors.runs.fetch(workspace, integration)
-    _until(lambda: doors.runs.get(workspace, fetch).ended, "Fetch ends", 300)
-    sync = doors.runs.sync_now(workspace, integration)
+    fetch = doors.runs.fetch(actor, integration)
+    _until(lambda: doors.runs.get(actor, fetch).ended, "Fetch ends", 300)
+    sync = doors.runs.sync_now(actor, integration)
     _until(lambda: len(bench.log(RIGHT)) > CALLS // 4, "the backfill writes", 300)
     began = bench.whole_log()
     first = int((began["now"] - began["began"]) / WINDOW_S) + 1 + WARM_UP_WINDOWS
     _say(f"The backfill is on; windows {first} to {first + minutes - 1} of the vendor's are measured.")
-    person_s = _people(bench, stack, integration, ids, until=began["began"] + (first + minutes) * WINDOW_S)
-    if doors.runs.get(workspace, sync).ended:
+    person_s = _people(
+        bench, stack, token_of(doors.db), integration, ids, until=began["began"] + (first + minutes) * WINDOW_S
+    )
+    if doors.runs.get(actor, sync).ended:
         raise SystemExit("the backfill ended too early to be measured")
     log = [row for row in bench.log(RIGHT) if first <= row["window"] < first + minutes]
     counts = Counter(row["window"] for row in log if row["status"] == 200)
@@ -113,11 +116,12 @@ def _parts(total: int) -> list[range]:
     return [range(start, min(start + 5000, total)) for start in range(0, total, 5000)]
 
 
-def _people(bench: Bench, stack: Stack, integration: int, ids: list[str], *, until: float) -> list[float]:
+def _people(bench: Bench, stack: Stack, token: str, integration: int, ids: list[str], *, until: float) -> list[float]:
     """A record that is bound is edited and synced through the API, again and again; seconds from asking to outcome."""
     taken: list[float] = []
     left = {row["name"]: row["id"] for row in bench.rows(LEFT)}
-    with httpx.Client(base_url=f"{stack.api_url}/api/v1/integrations/{integration}", timeout=60) as api:
+    base, auth = f"{stack.api_url}/api/v1/integrations/{integration}", Carrying(stack.api_url, token)
+    with httpx.Client(base_url=base, auth=auth, timeout=60) as api:
         for number in itertools.count():
             if bench.whole_log()["now"] >= until:
                 return taken

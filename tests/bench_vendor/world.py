@@ -17,6 +17,7 @@ from sqlalchemy import text
 from shared.db.session import Database
 from shared.services.connections import Connected, ConnectionService
 from shared.services.integrations import IntegrationService
+from shared.sync.access import Actor
 from tests.bench_vendor import plug
 from tests.bench_vendor.connector import BOOKS, CONTACTS, FIELD
 
@@ -96,24 +97,24 @@ def registered() -> Iterator[None]:
 
 
 def connect(
-    connections: ConnectionService, db: Database, integrations: IntegrationService, workspace: int, **flags: int
+    connections: ConnectionService, db: Database, integrations: IntegrationService, actor: Actor, **flags: int
 ) -> tuple[int, Mapping[str, Connected]]:
     """(integration, connections by org). `flags` are the right side's capabilities; the left has no limits."""
     made = {}
     for vendor, org in ((FIELD, LEFT), (BOOKS, RIGHT)):
         state, _ = connections.begin(
-            vendor.name, "bench", "client", SecretStr("secret"), "http://127.0.0.1:1/", workspace_id=workspace,
+            actor, vendor.name, "bench", "client", SecretStr("secret"), "http://127.0.0.1:1/",
             org_external_id=org, org_name=vendor.label,
         )  # fmt: skip
-        done = connections.finish(state, "code")
+        done = connections.finish(actor, state, "code")
         assert isinstance(done, Connected)
         made[org] = done
-    connections.set_limits(made[LEFT].connection_id, False)
+    connections.set_limits(actor, made[LEFT].connection_id, False)
     with db.transaction() as session:
         session.execute(
             text("UPDATE org SET settings = settings || CAST(:flags AS jsonb) WHERE id = :org"),
             {"flags": json.dumps({"capabilities": flags}), "org": made[RIGHT].org_id},
         )
         session.execute(text("UPDATE connection SET updated_at = clock_timestamp()"))
-    integration = integrations.create(workspace, "bench_pair", made[LEFT].org_id, made[RIGHT].org_id)
+    integration = integrations.create(actor, "bench_pair", made[LEFT].org_id, made[RIGHT].org_id)
     return integration, made

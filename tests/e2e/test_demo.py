@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,7 +83,11 @@ def test_it_stays_up_until_ctrl_c_and_ends_quietly(mark: str, tmp_path: Path) ->
         lines.append(line)
         if "In a second terminal" in line:
             break
-    assert any("password" in line for line in lines), "".join(lines)
+    shown = "".join(lines)
+    assert "password" in shown
+    assert "without a token: 401 NO_TOKEN" in shown
+    assert "bw_1_…" in shown
+    assert not re.search(r"bw_\d+_\w", shown), "what is shown of it does not open anything"
     demo.send_signal(signal.SIGINT)
     rest, err = demo.communicate(timeout=120)
     assert (demo.returncode, err) == (0, ""), rest

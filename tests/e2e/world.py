@@ -18,6 +18,7 @@ from sqlalchemy import create_engine, text
 from api.ports import open_doors
 from deploy.local.stack import Stack, StackOptions
 from shared.settings import Settings
+from tests.callers import Carrying, token_of
 
 FSM, BOOKS = "zoho_fsm", "zoho_books"
 Json = dict[str, Any]
@@ -350,30 +351,35 @@ def _connected(stack: Stack, http: httpx.Client) -> World:
     )
     doors = open_doors(settings, threads=2)
     try:
-        workspace = doors.workspace()
+        actor = doors.host()
+        http.auth = Carrying(stack.api_url, token_of(doors.db))
         orgs = {}
         hooks = {}
         for vendor in (FSM, BOOKS):
             state, url = doors.connections.begin(
+                actor,
                 vendor,
                 "sandbox",
                 told["client_id"],
                 SecretStr(told["client_secret"]),
                 "http://127.0.0.1:1/callback",
-                workspace_id=workspace,
                 org_external_id=told["orgs"][vendor],
                 org_name="Test",
             )
             query = httpx.URL(http.get(url).headers["location"]).params
             done = doors.connections.finish(
-                state, query["code"], accounts_server=query.get("accounts-server"), location=query.get("location")
+                actor,
+                state,
+                query["code"],
+                accounts_server=query.get("accounts-server"),
+                location=query.get("location"),
             )
             orgs[vendor] = getattr(done, "org_id")  # noqa: B009
-            setup = doors.connections.webhook_setup(getattr(done, "connection_id"))  # noqa: B009
+            setup = doors.connections.webhook_setup(actor, getattr(done, "connection_id"))  # noqa: B009
             hooks[vendor] = _hook(stack, vendor, setup.path, setup.secret.get_secret_value())
         with doors.db.transaction() as session:
             session.execute(text("""UPDATE org SET settings = '{"limits": {"per_minute": false}}'"""))
-        integration = doors.integrations.create(workspace, "fsm_books", orgs[FSM], orgs[BOOKS])
+        integration = doors.integrations.create(actor, "fsm_books", orgs[FSM], orgs[BOOKS])
     finally:
         doors.close()
     people = {vendor: _person(told, vendor, http) for vendor in (FSM, BOOKS)}

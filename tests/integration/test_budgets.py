@@ -24,7 +24,8 @@ from shared.errors import RateLimited
 from shared.services.events import EventService
 from shared.services.integrations import IntegrationService
 from shared.services.runs import RunService
-from shared.services.workspaces import default_workspace
+from shared.services.workspaces import host_actor
+from shared.sync.access import Actor
 from shared.sync.model import Side
 from tests.bench_vendor.connector import BATCH, BOOKS, CALLS, CONTACTS, WINDOW_S, limits
 from tests.bench_vendor.integration import PAIR
@@ -114,7 +115,7 @@ def test_with_work_waiting_what_is_allowed_is_used_and_nothing_is_refused(
 class Scene:
     office: Office
     bench: Bench
-    workspace: int
+    actor: Actor
     integration: int
     right: int
     """The connection of the limited org."""
@@ -129,16 +130,16 @@ class Scene:
         return EventService(office.db, office.bus, office.crew, office.connections, office.settings)
 
     def ended(self, run_id: int) -> None:
-        self.office.crew.until(lambda: self.runs.get(self.workspace, run_id).ended, f"run {run_id} ends", 60)
-        view = self.runs.get(self.workspace, run_id)
+        self.office.crew.until(lambda: self.runs.get(self.actor, run_id).ended, f"run {run_id} ends", 60)
+        view = self.runs.get(self.actor, run_id)
         assert view.state == "completed", (view.state, view.error_code, view.error_detail)
 
     def person_syncs(self, record_id: str) -> str:
         """The outcome of a person's "sync this record now"."""
-        asked = self.events.sync_record(self.workspace, self.integration, PAIR, Side.LEFT, record_id)
+        asked = self.events.sync_record(self.actor, self.integration, PAIR, Side.LEFT, record_id)
 
         def stands() -> str | None:
-            args = (self.workspace, self.integration, PAIR, Side.LEFT, record_id, asked.event_id)
+            args = (self.actor, self.integration, PAIR, Side.LEFT, record_id, asked.event_id)
             return self.events.record_sync(*args).outcome
 
         self.office.crew.until(stands, "the person's record has its outcome")
@@ -146,11 +147,11 @@ class Scene:
 
 
 def scene_of(office: Office, bench: Bench, **flags: int) -> Scene:
-    workspace = default_workspace(office.db)
+    actor = host_actor(office.db)
     integrations = IntegrationService(office.db, office.settings)
-    integration, made = connect(office.connections, office.db, integrations, workspace, **flags)
+    integration, made = connect(office.connections, office.db, integrations, actor, **flags)
     bench.no_limits(LEFT)
-    return Scene(office, bench, workspace, integration, made[RIGHT].connection_id)
+    return Scene(office, bench, actor, integration, made[RIGHT].connection_id)
 
 
 @pytest.fixture
@@ -166,9 +167,9 @@ def test_a_backfill_takes_the_vendor_s_batches_and_is_never_refused(office: Offi
     scene = scene_of(office, bench, **{CALLS: 5, WINDOW_S: SHORT_S})
     bench.limits(RIGHT, minute=5, latency_s=0.002)
     bench.seed(LEFT, [f"Customer {number}" for number in range(600)])
-    scene.ended(scene.runs.fetch(scene.workspace, scene.integration))
+    scene.ended(scene.runs.fetch(scene.actor, scene.integration))
     bench.forget()
-    scene.ended(scene.runs.sync_now(scene.workspace, scene.integration))
+    scene.ended(scene.runs.sync_now(scene.actor, scene.integration))
     log = bench.log(RIGHT)
     assert Counter(row["status"] for row in log) == {200: len(log)}
     posts = [row["records"] for row in log if row["method"] == "POST"]
@@ -181,13 +182,15 @@ def test_a_backfill_takes_the_vendor_s_batches_and_is_never_refused(office: Offi
 def test_what_waited_for_quota_is_neither_read_nor_searched_again(office: Office, bench: Bench) -> None:
     """Three calls a day: Fetch lists, the run lists and creates once; the rest waits, and goes as if it had not."""
     scene = scene_of(office, bench)
-    office.connections.set_limits(scene.right, {"per_day": {"calls": 3, "window_s": 86_400}, "per_minute": False})
+    office.connections.set_limits(
+        scene.actor, scene.right, {"per_day": {"calls": 3, "window_s": 86_400}, "per_minute": False}
+    )
     bench.seed(LEFT, [f"Customer {number:03}" for number in range(400)])
-    scene.ended(scene.runs.fetch(scene.workspace, scene.integration))
-    run_id = scene.runs.sync_now(scene.workspace, scene.integration)
+    scene.ended(scene.runs.fetch(scene.actor, scene.integration))
+    run_id = scene.runs.sync_now(scene.actor, scene.integration)
     office.crew.until(lambda: _refused(office) >= 250, "most of it waits")
     bench.forget()
-    office.connections.set_limits(scene.right, False)
+    office.connections.set_limits(scene.actor, scene.right, False)
 
     def beat() -> None:
         office.sql("UPDATE due SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
@@ -207,16 +210,18 @@ def test_what_waited_for_quota_is_neither_read_nor_searched_again(office: Office
 def test_a_person_s_record_goes_when_a_run_has_used_up_its_budget(office: Office, bench: Bench) -> None:
     """Of sixty calls a day a run leaves three. One record a call: a run of a hundred cannot end that day."""
     scene = scene_of(office, bench, **{BATCH: 1})
-    office.connections.set_limits(scene.right, {"per_day": {"calls": 60, "window_s": 86_400}, "per_minute": False})
+    office.connections.set_limits(
+        scene.actor, scene.right, {"per_day": {"calls": 60, "window_s": 86_400}, "per_minute": False}
+    )
     ids = bench.seed(LEFT, [f"Customer {number:03}" for number in range(100)])
-    scene.ended(scene.runs.fetch(scene.workspace, scene.integration))
-    run_id = scene.runs.sync_now(scene.workspace, scene.integration)
+    scene.ended(scene.runs.fetch(scene.actor, scene.integration))
+    run_id = scene.runs.sync_now(scene.actor, scene.integration)
     office.crew.until(lambda: len(bench.rows(RIGHT)) and _refused(office), "the run has used up its budget")
     made = {row["name"]: row for row in bench.rows(RIGHT)}
     bound = next(one for one, row in zip(ids, bench.rows(LEFT), strict=True) if row["name"] in made)
     bench.edit(LEFT, bound, phone="044 111 22 33")
     assert scene.person_syncs(bound) == "updated"
-    assert not scene.runs.get(scene.workspace, run_id).ended
+    assert not scene.runs.get(scene.actor, run_id).ended
     assert "044 111 22 33" in [row.get("phone") for row in bench.rows(RIGHT)]
     assert 57 < len(bench.log(RIGHT)) <= 60
 

@@ -34,6 +34,7 @@ from shared.services.connections import ConnectionService
 from shared.services.integrations import IntegrationService
 from shared.services.workspaces import default_workspace
 from shared.settings import Settings
+from shared.sync.access import host
 
 pytestmark = pytest.mark.rule("PE-3")
 
@@ -193,7 +194,7 @@ def world(database: Database) -> World:
                 ),
                 {"w": workspace, "vendor": vendor, "name": f"Org \x1b[31m of {vendor}"},
             )
-    made = IntegrationService(database, Settings()).create(workspace, "fsm_books", 1, 2)
+    made = IntegrationService(database, Settings()).create(host(workspace), "fsm_books", 1, 2)
     return World(database, workspace, made)
 
 
@@ -358,6 +359,7 @@ ALL_COMMANDS = (
     ("connections",), ("webhook", "1"), ("integrations",), ("fetch", "1"), ("sync", "1"), ("runs",), ("run", "1"),
     ("integrations", "add", "fsm_books", "--left", "1", "--right", "2"), ("failures", "1"), ("failures", "1", "--csv"),
     ("connect", "zoho_books", "--client-id", "x", "--port", "0"),
+    ("tokens",), ("tokens", "add", "x", "--role", "viewer"), ("tokens", "revoke", "1"), ("audit",),
 )  # fmt: skip
 
 

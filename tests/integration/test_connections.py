@@ -23,10 +23,11 @@ from shared.db.base import Base
 from shared.db.models.orgs import Connection
 from shared.db.repositories import connections as repository
 from shared.db.session import Database
-from shared.errors import ConfigError, ConnectionBroken, NotFound, RateLimited, Refused, RetryableError
+from shared.errors import ConfigError, ConnectionBroken, NotAllowed, NotFound, RateLimited, Refused, RetryableError
 from shared.services.connections import ChooseOrg, Connected, ConnectionService, PostgresGrants, _Safe
-from shared.services.workspaces import default_workspace
+from shared.services.workspaces import host_actor
 from shared.settings import Settings
+from shared.sync.access import Actor, ActorKind, Role, host, permissions_of
 from shared.sync.model import ModuleName
 from shared.vault import Vault
 from tests.contract.support import Sandbox, sandbox_process
@@ -34,7 +35,7 @@ from tests.contract.support import Sandbox, sandbox_process
 pytestmark = pytest.mark.rule("SU-1", "P11")
 
 REDIRECT = "http://127.0.0.1:9/callback"
-TABLES = ("pending_sign_in", "connection", "org", "workspace")
+TABLES = ("audit_log", "pending_sign_in", "connection", "org", "workspace")
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,8 @@ def service(database: Database, vault: Vault, sandbox: Sandbox) -> ConnectionSer
 
 
 @pytest.fixture
-def workspace(database: Database) -> int:
-    return default_workspace(database)
+def actor(database: Database) -> Actor:
+    return host_actor(database)
 
 
 def consent(sandbox: Sandbox, url: str) -> dict[str, str]:
@@ -100,19 +101,17 @@ def consent(sandbox: Sandbox, url: str) -> dict[str, str]:
     return brought
 
 
-def begun(service: ConnectionService, sandbox: Sandbox, workspace: int, vendor: str, **more: Any) -> dict[str, str]:
+def begun(service: ConnectionService, sandbox: Sandbox, actor: Actor, vendor: str, **more: Any) -> dict[str, str]:
     client = sandbox.client
     name = {"org_name": "Field"} if vendor == "zoho_fsm" else {}
-    state, url = service.begin(
-        vendor, "sandbox", client.id, client.secret, REDIRECT, workspace_id=workspace, **{**name, **more}
-    )
+    state, url = service.begin(actor, vendor, "sandbox", client.id, client.secret, REDIRECT, **{**name, **more})
     brought = consent(sandbox, url)
     assert brought["state"] == state
     return brought
 
 
-def connect(service: ConnectionService, sandbox: Sandbox, workspace: int, vendor: str) -> Connected:
-    done = service.finish(**begun(service, sandbox, workspace, vendor))
+def connect(service: ConnectionService, sandbox: Sandbox, actor: Actor, vendor: str) -> Connected:
+    done = service.finish(actor, **begun(service, sandbox, actor, vendor))
     assert isinstance(done, Connected)
     return done
 
@@ -122,24 +121,24 @@ def connect(service: ConnectionService, sandbox: Sandbox, workspace: int, vendor
 
 @pytest.mark.parametrize("vendor", ["zoho_books", "zoho_fsm"])
 def test_a_sign_in_ends_in_a_connection_that_works(
-    service: ConnectionService, sandbox: Sandbox, workspace: int, vendor: str
+    service: ConnectionService, sandbox: Sandbox, actor: Actor, vendor: str
 ) -> None:
-    done = connect(service, sandbox, workspace, vendor)
-    view = service.describe(done.connection_id)
+    done = connect(service, sandbox, actor, vendor)
+    view = service.describe(actor, done.connection_id)
     assert (view.status, view.data_centre, view.vendor) == ("live", "sandbox", vendor)
-    assert [one.id for one in service.list(workspace)] == [done.connection_id]
+    assert [one.id for one in service.list(actor)] == [done.connection_id]
     connector = service.open_connector(done.connection_id)
     for module in connector.facts.modules:
         assert connector.list_page(module, cursor=None, since=None).rows == ()
     connector.close()
-    assert service.describe(done.connection_id).org_name in ("Zylker Books", "Field")
+    assert service.describe(actor, done.connection_id).org_name in ("Zylker Books", "Field")
 
 
 @pytest.mark.rule("P4")
 def test_a_call_ends_with_the_push_deadline_that_leases_count_on(
-    service: ConnectionService, sandbox: Sandbox, workspace: int, database: Database, vault: Vault
+    service: ConnectionService, sandbox: Sandbox, actor: Actor, database: Database, vault: Vault
 ) -> None:
-    done = connect(service, sandbox, workspace, "zoho_books")
+    done = connect(service, sandbox, actor, "zoho_books")
     hasty = ConnectionService(database, vault, Settings(sandbox_url=sandbox.base_url, push_deadline_s=0.001))
     connector = hasty.open_connector(done.connection_id)
     with pytest.raises(RetryableError):
@@ -148,48 +147,48 @@ def test_a_call_ends_with_the_push_deadline_that_leases_count_on(
 
 
 def test_a_state_is_good_once_and_for_ten_minutes(
-    service: ConnectionService, sandbox: Sandbox, workspace: int, database: Database
+    service: ConnectionService, sandbox: Sandbox, actor: Actor, database: Database
 ) -> None:
-    brought = begun(service, sandbox, workspace, "zoho_books")
+    brought = begun(service, sandbox, actor, "zoho_books")
     with pytest.raises(Refused):
-        service.finish(**{**brought, "state": "another"})
-    service.finish(**brought)
+        service.finish(actor, **{**brought, "state": "another"})
+    service.finish(actor, **brought)
     with pytest.raises(Refused):
-        service.finish(**brought)
-    late = begun(service, sandbox, workspace, "zoho_books")
+        service.finish(actor, **brought)
+    late = begun(service, sandbox, actor, "zoho_books")
     with database.transaction() as session:
         session.execute(text("UPDATE pending_sign_in SET expires_at = clock_timestamp()"))
     with pytest.raises(Refused):
-        service.finish(**late)
+        service.finish(actor, **late)
 
 
 @pytest.mark.rule("P14")
 def test_a_forged_redirect_uses_the_state_up_and_sends_no_secret(
-    service: ConnectionService, sandbox: Sandbox, workspace: int
+    service: ConnectionService, sandbox: Sandbox, actor: Actor
 ) -> None:
-    brought = begun(service, sandbox, workspace, "zoho_books")
+    brought = begun(service, sandbox, actor, "zoho_books")
     sandbox.control("zoho_accounts", "DELETE", "calls")
     with pytest.raises(ConfigError):
-        service.finish(**{**brought, "accounts_server": "https://accounts.zoho.com.evil.test"})
+        service.finish(actor, **{**brought, "accounts_server": "https://accounts.zoho.com.evil.test"})
     assert sandbox.calls("zoho_accounts") == []
     with pytest.raises(Refused):
-        service.finish(**brought)
+        service.finish(actor, **brought)
 
 
-def test_the_sandbox_is_no_data_centre_unless_it_is_set(database: Database, vault: Vault, workspace: int) -> None:
+def test_the_sandbox_is_no_data_centre_unless_it_is_set(database: Database, vault: Vault, actor: Actor) -> None:
     service = ConnectionService(database, vault, Settings())
     with pytest.raises(ConfigError, match="'sandbox'"):
-        service.begin("zoho_books", "sandbox", "id", SecretStr("s"), REDIRECT, workspace_id=workspace)
+        service.begin(actor, "zoho_books", "sandbox", "id", SecretStr("s"), REDIRECT)
     with pytest.raises(NotFound):
-        service.begin("nobody", "us", "id", SecretStr("s"), REDIRECT, workspace_id=workspace)
+        service.begin(actor, "nobody", "us", "id", SecretStr("s"), REDIRECT)
     with pytest.raises(ConfigError):
-        service.begin("zoho_fsm", "us", "id", SecretStr("s"), REDIRECT, workspace_id=workspace)
-    _, url = service.begin("zoho_books", "ca", "id", SecretStr("s"), REDIRECT, workspace_id=workspace)
+        service.begin(actor, "zoho_fsm", "us", "id", SecretStr("s"), REDIRECT)
+    _, url = service.begin(actor, "zoho_books", "ca", "id", SecretStr("s"), REDIRECT)
     assert url.startswith("https://accounts.zohocloud.ca/oauth/v2/auth?")
 
 
 def test_several_orgs_are_offered_and_one_is_chosen(
-    service: ConnectionService, sandbox: Sandbox, workspace: int, monkeypatch: pytest.MonkeyPatch
+    service: ConnectionService, sandbox: Sandbox, actor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from shared.connectors.registry import get_vendor
     from shared.connectors.vendor import OrgChoice
@@ -197,43 +196,43 @@ def test_several_orgs_are_offered_and_one_is_chosen(
     books = get_vendor("zoho_books")
     own = sandbox.info["orgs"]["zoho_books"]
     monkeypatch.setattr(type(books), "orgs", lambda *_: [OrgChoice("1", "Other"), OrgChoice(own, "Mine")])
-    brought = begun(service, sandbox, workspace, "zoho_books")
-    offered = service.finish(**brought)
+    brought = begun(service, sandbox, actor, "zoho_books")
+    offered = service.finish(actor, **brought)
     assert isinstance(offered, ChooseOrg)
     assert [one.name for one in offered.choices] == ["Other", "Mine"]
     with pytest.raises(NotFound):
-        service.choose(offered.state, "3")
-    done = service.choose(offered.state, own)
-    assert service.describe(done.connection_id).org_external_id == own
+        service.choose(actor, offered.state, "3")
+    done = service.choose(actor, offered.state, own)
+    assert service.describe(actor, done.connection_id).org_external_id == own
     with pytest.raises(Refused):
-        service.choose(offered.state, own)
-    named = service.finish(**begun(service, sandbox, workspace, "zoho_books", org_external_id=own))
+        service.choose(actor, offered.state, own)
+    named = service.finish(actor, **begun(service, sandbox, actor, "zoho_books", org_external_id=own))
     assert isinstance(named, Connected)
     assert named.connection_id == done.connection_id
 
 
 @pytest.mark.rule("DU-1")
 def test_connecting_again_keeps_org_connection_and_webhook(
-    service: ConnectionService, sandbox: Sandbox, workspace: int, database: Database
+    service: ConnectionService, sandbox: Sandbox, actor: Actor, database: Database
 ) -> None:
-    done = connect(service, sandbox, workspace, "zoho_fsm")
-    setup = service.webhook_setup(done.connection_id)
+    done = connect(service, sandbox, actor, "zoho_fsm")
+    setup = service.webhook_setup(actor, done.connection_id)
     with database.transaction() as session:
         repository.mark_broken(session, done.connection_id, version=1, reason="revoked")
     with pytest.raises(ConnectionBroken):
         service.open_connector(done.connection_id)
-    _, url = service.reconnect(done.connection_id, REDIRECT)
-    assert service.finish(**consent(sandbox, url)) == done
-    assert service.describe(done.connection_id).status == "live"
-    assert service.webhook_setup(done.connection_id) == setup
+    _, url = service.reconnect(actor, done.connection_id, REDIRECT)
+    assert service.finish(actor, **consent(sandbox, url)) == done
+    assert service.describe(actor, done.connection_id).status == "live"
+    assert service.webhook_setup(actor, done.connection_id) == setup
 
 
 @pytest.mark.rule("P14", "TR-1")
 def test_a_webhook_is_found_by_its_path_and_its_secret_rotates(
-    service: ConnectionService, sandbox: Sandbox, workspace: int
+    service: ConnectionService, sandbox: Sandbox, actor: Actor
 ) -> None:
-    done = connect(service, sandbox, workspace, "zoho_books")
-    first = service.webhook_setup(done.connection_id)
+    done = connect(service, sandbox, actor, "zoho_books")
+    first = service.webhook_setup(actor, done.connection_id)
     token = first.path.rpartition("/")[2]
     assert len(token) >= 43
     assert 12 <= len(first.secret.get_secret_value()) <= 50
@@ -241,7 +240,7 @@ def test_a_webhook_is_found_by_its_path_and_its_secret_rotates(
     target = service.webhook_target(token)
     assert target is not None
     assert (target.connection_id, target.secrets) == (done.connection_id, (first.secret,))
-    second = service.rotate_webhook_secret(done.connection_id)
+    second = service.rotate_webhook_secret(actor, done.connection_id)
     rotated = service.webhook_target(token)
     assert rotated is not None
     assert rotated.secrets == (second.secret, first.secret)
@@ -250,25 +249,25 @@ def test_a_webhook_is_found_by_its_path_and_its_secret_rotates(
 
 @pytest.mark.rule("P14")
 def test_no_secret_lies_open_in_the_database_or_in_a_view(
-    service: ConnectionService, sandbox: Sandbox, workspace: int, database: Database
+    service: ConnectionService, sandbox: Sandbox, actor: Actor, database: Database
 ) -> None:
-    done = connect(service, sandbox, workspace, "zoho_books")
-    begun(service, sandbox, workspace, "zoho_books")
+    done = connect(service, sandbox, actor, "zoho_books")
+    begun(service, sandbox, actor, "zoho_books")
     with database.transaction() as session:
         dump = "\n".join(str(session.execute(text(f"SELECT t::text FROM {name} t")).all()) for name in TABLES)
-    setup = service.webhook_setup(done.connection_id)
+    setup = service.webhook_setup(actor, done.connection_id)
     plain = [sandbox.client.secret, setup.secret, SecretStr(setup.path.rpartition("/")[2])]
     assert [one for one in plain if one.get_secret_value() in dump] == []
     assert "1000." not in dump.replace(sandbox.client.id, ""), "Zoho's tokens begin so"
-    shown = repr(service.describe(done.connection_id)) + repr(setup)
+    shown = repr(service.describe(actor, done.connection_id)) + repr(setup)
     assert [one for one in plain[:2] if one.get_secret_value() in shown] == []
 
 
 @pytest.mark.rule("OP-3")
 def test_capabilities_are_probed_and_a_setting_has_the_last_word(
-    service: ConnectionService, sandbox: Sandbox, workspace: int, database: Database
+    service: ConnectionService, sandbox: Sandbox, actor: Actor, database: Database
 ) -> None:
-    done = connect(service, sandbox, workspace, "zoho_fsm")
+    done = connect(service, sandbox, actor, "zoho_fsm")
     assert service.capabilities(done.connection_id) == Capabilities({"modified_time_search": False})
     with database.transaction() as session:
         repository.load_org(session, done.org_id).settings = {
@@ -280,19 +279,66 @@ def test_capabilities_are_probed_and_a_setting_has_the_last_word(
     assert {(m.stamp_field, m.create_batch) for m in facts.values()} == {("ZBilling_Id", 100)}
 
 
-def test_keys_are_rotated_in_batches(
-    service: ConnectionService, sandbox: Sandbox, workspace: int, database: Database
+@pytest.mark.rule("PE-6", "P14")
+def test_another_workspace_s_connections_and_sign_ins_are_not_there(
+    service: ConnectionService, sandbox: Sandbox, actor: Actor
 ) -> None:
-    done = connect(service, sandbox, workspace, "zoho_books")
-    connect(service, sandbox, workspace, "zoho_fsm")
-    setup = service.webhook_setup(done.connection_id)
+    done, other = connect(service, sandbox, actor, "zoho_books"), host(actor.workspace + 1)
+    acts: list[Callable[[], object]] = [
+        lambda: service.describe(other, done.connection_id),
+        lambda: service.limits(other, done.connection_id),
+        lambda: service.set_limits(other, done.connection_id, False),
+        lambda: service.webhook_setup(other, done.connection_id),
+        lambda: service.rotate_webhook_secret(other, done.connection_id),
+        lambda: service.probe(other, done.connection_id),
+        lambda: service.reconnect(other, done.connection_id, REDIRECT),
+    ]
+    for act in acts:
+        with pytest.raises(NotFound, match="There is no connection"):
+            act()
+    assert service.list(other) == ()
+    brought = begun(service, sandbox, actor, "zoho_books")
+    with pytest.raises(Refused):
+        service.finish(other, **brought)
+    service.finish(actor, **brought)
+
+
+@pytest.mark.rule("PE-1")
+def test_who_may_not_connect_sees_no_secret_and_changes_nothing(
+    service: ConnectionService, sandbox: Sandbox, actor: Actor
+) -> None:
+    done = connect(service, sandbox, actor, "zoho_books")
+    viewer = Actor(actor.workspace, "Vic", ActorKind.TOKEN, permissions_of(Role.OPERATOR, read_logs=True), 1)
+    assert service.describe(viewer, done.connection_id) == service.describe(actor, done.connection_id)
+    acts: list[Callable[[], object]] = [
+        lambda: service.begin(viewer, "zoho_books", "us", "id", SecretStr("s"), REDIRECT),
+        lambda: service.reconnect(viewer, done.connection_id, REDIRECT),
+        lambda: service.finish(viewer, "state", "code"),
+        lambda: service.choose(viewer, "state", "1"),
+        lambda: service.set_limits(viewer, done.connection_id, False),
+        lambda: service.webhook_setup(viewer, done.connection_id),
+        lambda: service.rotate_webhook_secret(viewer, done.connection_id),
+        lambda: service.probe(viewer, done.connection_id),
+        lambda: service.rotate_keys(viewer),
+    ]
+    for act in acts:
+        with pytest.raises(NotAllowed, match=r"'(connect|rotate_keys)'"):
+            act()
+
+
+def test_keys_are_rotated_in_batches(
+    service: ConnectionService, sandbox: Sandbox, actor: Actor, database: Database
+) -> None:
+    done = connect(service, sandbox, actor, "zoho_books")
+    connect(service, sandbox, actor, "zoho_fsm")
+    setup = service.webhook_setup(actor, done.connection_id)
     newer = ConnectionService(
         database, Vault("k2", {"k1": bytes(32), "k2": bytes(range(32))}), Settings(sandbox_url=sandbox.base_url)
     )
-    assert newer.rotate_keys(batch=1) == 2
-    assert newer.rotate_keys() == 0
+    assert newer.rotate_keys(actor, batch=1) == 2
+    assert newer.rotate_keys(actor) == 0
     alone = ConnectionService(database, Vault("k2", {"k2": bytes(range(32))}), Settings(sandbox_url=sandbox.base_url))
-    assert alone.webhook_setup(done.connection_id) == setup
+    assert alone.webhook_setup(actor, done.connection_id) == setup
     alone.open_connector(done.connection_id).close()
 
 
@@ -384,13 +430,13 @@ class Shop:
 
 
 @pytest.fixture
-def shop(database: Database, vault: Vault, workspace: int) -> Shop:
+def shop(database: Database, vault: Vault, actor: Actor) -> Shop:
     safe = _Safe(vault)
     with database.transaction() as session:
         org_id = repository.save_org(
-            session, workspace_id=workspace, vendor="zoho_books", external_id="1", name="A", data_centre="us"
+            session, workspace_id=actor.workspace, vendor="zoho_books", external_id="1", name="A", data_centre="us"
         )
-        row = repository.connection_of_org(session, org_id=org_id, workspace_id=workspace, vendor="zoho_books")
+        row = repository.connection_of_org(session, org_id=org_id, workspace_id=actor.workspace, vendor="zoho_books")
         safe.put(row, "client_secret", SecretStr("client-secret"))
         safe.put(row, "refresh_token", SecretStr("refresh-0"))
         connection_id = row.id

@@ -24,6 +24,7 @@ from deploy.sandbox.__main__ import listening_socket
 from shared.engine.classes import person_lane
 from shared.settings import Settings
 from shared.sync.events import Hint, Origin, decode
+from tests.callers import Carrying, token_at
 from tests.integration.crew import await_that
 from tests.integration.world import BOOKS, FSM, World
 
@@ -33,8 +34,10 @@ MILLION = 1_000_000
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on a port of its own."""
+def serving(settings: Settings, token: str | None = None) -> Iterator[httpx.Client]:
+    """A client of the API on a port of its own, with an admin's token unless one is given ("": none)."""
+    assert settings.database_url is not None
+    carried = token_at(settings.database_url.get_secret_value()) if token is None else token
     listener = listening_socket("127.0.0.1", 0)
     config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, server_header=False)
     server = uvicorn.Server(config)
@@ -43,7 +46,8 @@ def serving(settings: Settings) -> Iterator[httpx.Client]:
     await_that(lambda: server.started, "the API answers")
     try:
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=base, timeout=30, trust_env=False) as client:
+        auth = Carrying(base, carried) if carried else None
+        with httpx.Client(base_url=base, auth=auth, timeout=30, trust_env=False) as client:
             yield client
     finally:
         server.should_exit = True
@@ -60,10 +64,10 @@ class Door:
     http: httpx.Client
 
     def path(self, vendor: str) -> str:
-        return self.world.office.connections.webhook_setup(self.world.orgs[vendor].connection_id).path
+        return self.world.office.connections.webhook_setup(self.world.actor, self.world.orgs[vendor].connection_id).path
 
     def secret(self, vendor: str) -> str:
-        setup = self.world.office.connections.webhook_setup(self.world.orgs[vendor].connection_id)
+        setup = self.world.office.connections.webhook_setup(self.world.actor, self.world.orgs[vendor].connection_id)
         return setup.secret.get_secret_value()
 
     def signed(self, vendor: str, body: bytes, secret: str | None = None) -> dict[str, str]:
@@ -235,7 +239,7 @@ def test_without_redis_nothing_is_promised(
 @pytest.mark.rule("P1")
 def test_without_postgres_a_known_sender_is_served_and_an_unknown_told_to_come_later(world: World) -> None:
     office = world.office
-    path = office.connections.webhook_setup(world.orgs[FSM].connection_id).path
+    path = office.connections.webhook_setup(world.actor, world.orgs[FSM].connection_id).path
     headers = Door(world, office.connections).signed(FSM, BODIES[FSM])  # type: ignore[arg-type]
     assert office.settings.database_url is not None
     url = office.settings.database_url.get_secret_value()

@@ -105,8 +105,8 @@ def test_results_notice_a_flushed_redis_before_the_next_tick(own: World) -> None
     own.office.sql("UPDATE integration SET next_run_at = NULL")
     own.sandbox.edit(FSM, "Companies", mine, Website="www.new.test")
     own.office.sql("UPDATE run SET state = 'cancelled', ended_at = clock_timestamp() WHERE ended_at IS NULL")
-    run = own.runs.sync_now(own.workspace, own.integration)
-    own.office.crew.until(lambda: own.runs.get(own.workspace, run).ended, "the sync ends")
+    run = own.runs.sync_now(own.actor, own.integration)
+    own.office.crew.until(lambda: own.runs.get(own.actor, run).ended, "the sync ends")
     assert is_due(own), "acknowledging found the marker gone, with no beat"
 
 
@@ -146,7 +146,7 @@ def test_a_restored_database_is_noticed_and_fetches_before_it_creates(own: World
 
 def test_a_run_of_the_backup_ends_with_its_reason(own: World) -> None:
     tick(own, 5)
-    run = own.runs.sync_now(own.workspace, own.integration)
+    run = own.runs.sync_now(own.actor, own.integration)
     own.office.sql("UPDATE run SET claimed_until = clock_timestamp() + interval '1 hour' WHERE id = :id", id=run)
     own.office.crew.rest()
     own.office.sql("UPDATE installation SET epoch = 1")

@@ -196,7 +196,7 @@ def test_an_update_that_failed_is_made_by_the_next_run(world: World) -> None:
     for target, record in zip(targets, records, strict=True):
         target.edit_source(world, record, "x" * 3000)  # more than these take
     failed = world.sync()
-    assert len(world.runs.failures(world.workspace, failed.id)) == 3
+    assert len(world.runs.failures(world.actor, failed.id)) == 3
     for target, record in zip(targets, records, strict=True):
         target.edit_source(world, record, "www.short.test")
     world.office.sql("UPDATE watermark SET read_from = clock_timestamp() + interval '1 hour'")
@@ -246,7 +246,7 @@ def test_a_record_that_cannot_be_read_is_read_later(world: World, vendor: str, k
         world.sandbox.edit(BOOKS, "contacts", theirs, website="www.c.test")
         body = {"contact": {"contact_id": theirs}}
     world.sandbox.fault(vendor, kind, match={"method": "GET", "path": f"{PATHS[vendor, 'companies']}/"})
-    setup = world.office.connections.webhook_setup(world.orgs[vendor].connection_id)
+    setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
     world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], delivery(vendor, body, setup.secret))
     world.quiet()
     assert [call for call in world.calls() if call["fault"]]
@@ -261,7 +261,7 @@ def test_a_vendor_that_stays_away_fails_the_record_and_not_the_run(world: World)
     world.fetch()
     world.sandbox.fault(BOOKS, "5xx", share=1.0, match={"method": "POST", "path": "contacts"})
     # A write that was answered 5xx is in doubt; one that was never sent is tried, up to eight times.
-    run_id = world.runs.sync_now(world.workspace, world.integration)
+    run_id = world.runs.sync_now(world.actor, world.integration)
     world.office.crew.until(
         lambda: world.office.sql("SELECT 1 FROM outcome WHERE outcome = 'created' AND pair = 'items'"),
         "the other record goes on",

@@ -38,7 +38,7 @@ def quiet_world(
 
 
 def edited(world: World, record: str) -> None:
-    setup = world.office.connections.webhook_setup(world.orgs[FSM].connection_id)
+    setup = world.office.connections.webhook_setup(world.actor, world.orgs[FSM].connection_id)
     body = {"module": "Companies", "event": "edit", "id": record}
     world.events.accept_webhook(FSM, setup.path.rsplit("/", 1)[1], delivery(FSM, body, setup.secret))
 
@@ -78,7 +78,7 @@ def test_lost_wake_ups_of_lanes_runs_and_results_are_repaired(quiet_world: World
     crew = world.office.crew
     mine = world.company("Zylker")
     crew.deaf = True
-    run_id = world.runs.fetch(world.workspace, world.integration)
+    run_id = world.runs.fetch(world.actor, world.integration)
     edited(world, mine)
 
     def step() -> None:
@@ -94,11 +94,11 @@ def test_lost_wake_ups_of_lanes_runs_and_results_are_repaired(quiet_world: World
 
         await_that(reached, "ticks alone bring it to its end")
 
-    ticked_until(lambda: world.runs.get(world.workspace, run_id).ended)
+    ticked_until(lambda: world.runs.get(world.actor, run_id).ended)
     ticked_until(lambda: world.twin(mine))
-    run_id = world.runs.sync_now(world.workspace, world.integration)
-    ticked_until(lambda: world.runs.get(world.workspace, run_id).ended)
-    assert world.runs.get(world.workspace, run_id).state == "completed"
+    run_id = world.runs.sync_now(world.actor, world.integration)
+    ticked_until(lambda: world.runs.get(world.actor, run_id).ended)
+    assert world.runs.get(world.actor, run_id).state == "completed"
     world.check_agree()
 
 
@@ -116,7 +116,7 @@ def test_results_that_nobody_was_woken_for_are_saved(quiet_world: World) -> None
 def test_a_run_that_somebody_works_on_is_left_alone(quiet_world: World) -> None:
     world = quiet_world
     world.office.crew.deaf = True
-    run_id = world.runs.fetch(world.workspace, world.integration)
+    run_id = world.runs.fetch(world.actor, world.integration)
     world.office.crew.woken.clear()
     world.office.sql("UPDATE run SET claimed_by = 'w', claimed_until = clock_timestamp() + interval '1 hour'")
     housekeeping.wake_runs(world.office.ports)
@@ -135,7 +135,7 @@ def test_trouble_of_one_step_does_not_keep_the_others_from_theirs(quiet_world: W
     world.office.sql("INSERT INTO due (workspace_id, integration_id, pair, side, record_id, why, due_at, event) VALUES "
                      "(1, 1, 'p', 'left', 'r', 'retry', clock_timestamp(), '{}')")  # fmt: skip
     housekeeping.tick(world.office.ports)
-    assert world.runs.recent(world.workspace)[0]["trigger"] == "scheduled"
+    assert world.runs.recent(world.actor)[0]["trigger"] == "scheduled"
 
 
 # Due rows.
@@ -204,17 +204,17 @@ def test_a_redis_that_lost_everything_is_noticed_and_every_integration_is_due(wo
     world.office.crew.deaf = True
     world.sandbox.edit(FSM, "Companies", mine, Website="www.lost.test")
     edited(world, mine)
-    before = world.runs.recent(world.workspace)[0]["id"]
+    before = world.runs.recent(world.actor)[0]["id"]
     world.office.bus.redis.flushall()  # the event with it
     world.office.crew.deaf = False
-    world.office.crew.until(lambda: world.runs.recent(world.workspace)[0]["id"] > before, "a run of its own begins")
-    world.ended(world.runs.recent(world.workspace)[0]["id"])
+    world.office.crew.until(lambda: world.runs.recent(world.actor)[0]["id"] > before, "a run of its own begins")
+    world.ended(world.runs.recent(world.actor)[0]["id"])
     assert world.books(world.twin(mine) or "")["website"] == "www.lost.test"
     planned = world.office.value("SELECT next_run_at IS NOT NULL FROM integration")
     assert planned is scheduled
-    newest = world.runs.recent(world.workspace)[0]["id"]
+    newest = world.runs.recent(world.actor)[0]["id"]
     housekeeping.tick(world.office.ports)
-    assert world.runs.recent(world.workspace)[0]["id"] == newest, "once"
+    assert world.runs.recent(world.actor)[0]["id"] == newest, "once"
 
 
 def test_a_run_that_redis_was_lost_under_goes_on_and_another_follows(world: World) -> None:
@@ -222,13 +222,13 @@ def test_a_run_that_redis_was_lost_under_goes_on_and_another_follows(world: Worl
         world.company(f"Company {n:02}")
     world.fetch()
     housekeeping.check_stores(world.office.ports)
-    run_id = world.runs.sync_now(world.workspace, world.integration)
+    run_id = world.runs.sync_now(world.actor, world.integration)
     world.office.crew.until(lambda: world.sandbox.rows(BOOKS, "contacts"), "it has begun to write")
     world.office.bus.redis.flushall()
-    world.office.crew.until(lambda: world.runs.get(world.workspace, run_id).ended, "it ends", within_s=30)
-    assert world.runs.get(world.workspace, run_id).state == "completed"
-    world.office.crew.until(lambda: world.runs.recent(world.workspace)[0]["id"] > run_id, "another follows")
-    world.ended(world.runs.recent(world.workspace)[0]["id"])
+    world.office.crew.until(lambda: world.runs.get(world.actor, run_id).ended, "it ends", within_s=30)
+    assert world.runs.get(world.actor, run_id).state == "completed"
+    world.office.crew.until(lambda: world.runs.recent(world.actor)[0]["id"] > run_id, "another follows")
+    world.ended(world.runs.recent(world.actor)[0]["id"])
     world.quiet()
     world.check_agree()
 

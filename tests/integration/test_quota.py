@@ -16,7 +16,7 @@ LONG_S = 900.0
 def waits_for_quota(world: World, run: int) -> None:
     parked = "SELECT 1 FROM run WHERE id = :run AND resume_at > clock_timestamp() + interval '10 minutes'"
     world.office.crew.until(lambda: world.office.sql(parked, run=run), "it waits for quota")
-    view = world.runs.get(world.workspace, run)
+    view = world.runs.get(world.actor, run)
     assert view.waiting_for is not None
     assert view.waiting_for.startswith("quota until 20")
     assert not view.ended
@@ -46,7 +46,7 @@ def test_a_run_out_of_quota_gives_its_orgs_back_and_goes_on_later(world: World, 
     world.fetch()
     match = {"method": "GET" if when == "listing" else "POST", "path": "contacts"}
     world.sandbox.fault(BOOKS, "429", match=match, count=100, retry_after_s=LONG_S)
-    run = world.runs.sync_now(world.workspace, world.integration)
+    run = world.runs.sync_now(world.actor, world.integration)
     waits_for_quota(world, run)
     assert world.office.value("SELECT state FROM run WHERE id = :run", run=run) == when
     others_get_the_orgs(world)
@@ -56,7 +56,7 @@ def test_a_run_out_of_quota_gives_its_orgs_back_and_goes_on_later(world: World, 
     assert world.office.sql("SELECT 1 FROM outcome o WHERE o.run_id <> :run AND o.outcome <> 'bound'", run=run) == []
 
     quota_is_back(world, run)
-    world.office.crew.until(lambda: world.runs.get(world.workspace, run).ended, "it goes on and ends")
+    world.office.crew.until(lambda: world.runs.get(world.actor, run).ended, "it goes on and ends")
     world.quiet()
     assert len(world.outcomes(run, "created")) == 12, "all under its own Sync ID"
     world.check_agree()

@@ -14,7 +14,7 @@ SLOW_MS = 1200
 
 
 def told(world: World, vendor: str, record: str) -> None:
-    setup = world.office.connections.webhook_setup(world.orgs[vendor].connection_id)
+    setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
     edited = {"module": "Companies", "event": "edit", "id": record}
     request = delivery(vendor, edited if vendor == FSM else {"contact": {"contact_id": record}}, setup.secret)
     assert world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], request) == 1
@@ -38,7 +38,7 @@ def test_a_record_renamed_while_its_twin_is_being_made(world: World) -> None:
     record = world.company("Name 2")
     world.fetch()
     slow_creates(world, applied="before")
-    world.runs.sync_now(world.workspace, world.integration)
+    world.runs.sync_now(world.actor, world.integration)
     world.office.crew.until(lambda: world.office.sql("SELECT 1 FROM intent"), "its twin is being made")
     world.sandbox.edit(FSM, "Companies", record, Company_Name="Name 3")
     told(world, FSM, record)
@@ -51,7 +51,7 @@ def test_the_twin_renamed_before_we_know_that_we_made_it(world: World) -> None:
     world.company("Name 2")
     world.fetch()
     slow_creates(world, applied="after")
-    world.runs.sync_now(world.workspace, world.integration)
+    world.runs.sync_now(world.actor, world.integration)
     world.office.crew.until(lambda: world.sandbox.rows(BOOKS, "contacts"), "the twin is there, its answer is not")
     twin = str(world.sandbox.rows(BOOKS, "contacts")[0]["contact_id"])
     world.sandbox.edit(BOOKS, "contacts", twin, contact_name="Name 3")
@@ -70,10 +70,10 @@ def test_a_record_renamed_while_its_twin_is_in_doubt(world: World, vendor: str) 
     world.fetch()
     path = "Companies" if vendor == FSM else "contacts"
     world.sandbox.fault(vendor, "reply_lost", match={"method": "POST", "path": path})
-    run = world.runs.sync_now(world.workspace, world.integration)
+    run = world.runs.sync_now(world.actor, world.integration)
     world.office.crew.until(lambda: world.office.sql("SELECT 1 FROM intent WHERE state = 'in_doubt'"), "it is in doubt")
     world.sandbox.edit(source, module, record, **{name: "Name 3"})
-    world.office.crew.until(lambda: world.runs.get(world.workspace, run).ended, "the sync ends")
+    world.office.crew.until(lambda: world.runs.get(world.actor, run).ended, "the sync ends")
     settled(world)
     for where, rows, field in ((FSM, "Companies", "Company_Name"), (BOOKS, "contacts", "contact_name")):
         assert [row[field] for row in world.sandbox.rows(where, rows)] == ["Name 3"]
@@ -84,7 +84,7 @@ def test_a_record_renamed_while_its_twin_is_in_doubt(world: World, vendor: str) 
 def test_a_run_does_not_ask_for_itself_while_a_batch_that_joined_it_is_open(world: World) -> None:
     world.company("Zylker")
     world.fetch()
-    run = world.runs.sync_now(world.workspace, world.integration)
+    run = world.runs.sync_now(world.actor, world.integration)
     fence = "SELECT fence FROM org_lease LIMIT 1"
     world.office.crew.until(lambda: world.office.value(fence), "it has its orgs")
     world.office.sql(

@@ -46,9 +46,9 @@ def fill(world: World) -> None:
 @pytest.mark.rule("SU-4")
 def test_a_sync_before_fetch_is_refused(world: World) -> None:
     with pytest.raises(Refused, match="Fetch") as caught:
-        world.runs.sync_now(world.workspace, world.integration)
+        world.runs.sync_now(world.actor, world.integration)
     assert caught.value.code == "FETCH_FIRST"
-    assert world.runs.recent(world.workspace) == []
+    assert world.runs.recent(world.actor) == []
 
 
 @pytest.mark.rule("SU-4")
@@ -135,7 +135,7 @@ def test_a_key_that_is_not_unique_is_never_a_choice(world: World) -> None:
     assert counts(run)["fsm>", "failed", "AMBIGUOUS_MATCH"] == 2
     assert counts(run)["books>", "failed", "AMBIGUOUS_MATCH"] == 1
     assert run.state == "completed_with_failures"
-    assert {row["reason"] for row in world.runs.failures(world.workspace, run.id)} == {"AMBIGUOUS_MATCH"}
+    assert {row["reason"] for row in world.runs.failures(world.actor, run.id)} == {"AMBIGUOUS_MATCH"}
 
 
 @pytest.mark.rule("SU-5")
@@ -180,7 +180,7 @@ def test_an_edit_comes_with_the_next_sync(world: World) -> None:
 @pytest.mark.rule("TR-5", "P12")
 def test_the_watermark_is_the_start_of_the_run_and_the_window_overlaps(world: World) -> None:
     synced(world)
-    run = world.runs.recent(world.workspace)[0]
+    run = world.runs.recent(world.actor)[0]
     marks = world.office.sql("SELECT pair, side, read_from FROM watermark")
     assert len(marks) == 4
     # By the vendor's clock where that is behind ours; its answers tell whole seconds.
@@ -215,9 +215,9 @@ def test_a_run_that_fails_moves_no_watermark_and_the_next_brings_everything(worl
     marks = world.office.sql("SELECT * FROM watermark ORDER BY pair, side")
     world.sandbox.edit(BOOKS, "contacts", twin, website="www.missed.test")
     world.office.sql("UPDATE connection SET status = 'broken', broken_reason = 'test' WHERE vendor = 'zoho_fsm'")
-    run_id = world.runs.sync_now(world.workspace, world.integration)
-    world.office.crew.until(lambda: world.runs.get(world.workspace, run_id).ended, "it ends")
-    failed = world.runs.get(world.workspace, run_id)
+    run_id = world.runs.sync_now(world.actor, world.integration)
+    world.office.crew.until(lambda: world.runs.get(world.actor, run_id).ended, "it ends")
+    failed = world.runs.get(world.actor, run_id)
     assert (failed.state, failed.error_code) == ("failed", "CONNECTION_BROKEN")
     assert world.office.sql("SELECT * FROM watermark ORDER BY pair, side") == marks
     assert world.office.sql("SELECT holder FROM org_lease WHERE holder IS NOT NULL") == []
@@ -335,7 +335,7 @@ def test_failed_records_are_tried_by_the_next_run_and_cleared_when_they_pass(wor
     bad = world.item("Priced", rate=1)
     world.sandbox.edit(BOOKS, "items", bad, name="x" * 300)  # longer than FSM's field
     first = world.sync()
-    failures = world.runs.failures(world.workspace, first.id)
+    failures = world.runs.failures(world.actor, first.id)
     assert [(row["record_id"], row["reason"]) for row in failures] == [(bad, "FIELD_TOO_LONG")]
     assert first.state == "completed_with_failures"
     due = world.office.sql("SELECT record_id, why, reason, run_id FROM due")
@@ -343,7 +343,7 @@ def test_failed_records_are_tried_by_the_next_run_and_cleared_when_they_pass(wor
 
     second = world.sync()
     assert second.state == "completed_with_failures"
-    assert len(world.runs.failures(world.workspace, second.id)) == 1
+    assert len(world.runs.failures(world.actor, second.id)) == 1
 
     world.sandbox.edit(BOOKS, "items", bad, name="Short")
     third = world.sync()
@@ -369,10 +369,10 @@ def test_text_that_postgres_cannot_hold_stops_nothing(world: World) -> None:
 def test_one_run_per_integration_the_second_is_told_which(world: World) -> None:
     world.fetch()
     world.office.crew.deaf = True
-    first = world.runs.sync_now(world.workspace, world.integration)
+    first = world.runs.sync_now(world.actor, world.integration)
     for start in (world.runs.sync_now, world.runs.fetch):
         with pytest.raises(OrgHeld, match=f"Sync {first} ") as caught:
-            start(world.workspace, world.integration)
+            start(world.actor, world.integration)
         assert caught.value.holder == f"run:{first}"
     world.office.crew.deaf = False
     world.ended(first)
@@ -389,7 +389,7 @@ def test_of_racing_starts_one_wins(world: World) -> None:
     def press() -> None:
         start.wait()
         try:
-            got.append(world.runs.sync_now(world.workspace, world.integration))
+            got.append(world.runs.sync_now(world.actor, world.integration))
         except OrgHeld as error:
             got.append(error)
 
@@ -412,9 +412,9 @@ def test_a_run_waits_for_an_org_that_is_held_and_says_for_whom(world: World) -> 
         "taken_at = clock_timestamp(), expires_at = clock_timestamp() + interval '1 hour' WHERE org_id = :o",
         o=orgs[0],
     )
-    run_id = world.runs.sync_now(world.workspace, world.integration)
-    world.office.crew.until(lambda: world.runs.get(world.workspace, run_id).waiting_for, "it waits")
-    view = world.runs.get(world.workspace, run_id)
+    run_id = world.runs.sync_now(world.actor, world.integration)
+    world.office.crew.until(lambda: world.runs.get(world.actor, run_id).waiting_for, "it waits")
+    view = world.runs.get(world.actor, run_id)
     assert view.state == "queued"
     assert "import 9 since" in str(view.waiting_for)
     world.office.sql("UPDATE org_lease SET holder = NULL, kind = NULL WHERE org_id = :o", o=orgs[0])
@@ -423,7 +423,7 @@ def test_a_run_waits_for_an_org_that_is_held_and_says_for_whom(world: World) -> 
 
 def test_runs_of_others_are_not_found(world: World) -> None:
     world.fetch()
-    run_id = world.runs.recent(world.workspace)[0]["id"]
+    run_id = world.runs.recent(world.actor)[0]["id"]
     other = world.office.value("INSERT INTO workspace (name) VALUES ('other') RETURNING id")
     assert world.runs.recent(other) == []
     with pytest.raises(NotFound):
@@ -444,14 +444,14 @@ def test_the_next_sync_is_three_hours_after_the_end_of_the_last(world: World) ->
     assert last.ended_at is not None
     assert abs(planned - last.ended_at - timedelta(hours=3)) < timedelta(seconds=5)
     housekeeping.tick(world.office.ports)
-    assert world.runs.recent(world.workspace)[0]["id"] == last.id, "it is not due yet"
+    assert world.runs.recent(world.actor)[0]["id"] == last.id, "it is not due yet"
 
     world.office.sql("UPDATE integration SET next_run_at = clock_timestamp() - interval '1 s'")
     housekeeping.tick(world.office.ports)
     housekeeping.tick(world.office.ports)  # two beats
-    newest = world.runs.recent(world.workspace)[0]
+    newest = world.runs.recent(world.actor)[0]
     assert (newest["trigger"], newest["kind"]) == ("scheduled", "sync")
-    assert len(world.runs.recent(world.workspace)) == 3
+    assert len(world.runs.recent(world.actor)) == 3
     ended = world.ended(newest["id"]).ended_at
     planned = world.office.value("SELECT next_run_at FROM integration")
     assert ended is not None
@@ -470,14 +470,14 @@ def test_without_a_schedule_nothing_is_planned(world: World) -> None:
 def test_a_sync_that_is_due_while_fetch_is_on_comes_after_it(world: World) -> None:
     world.fetch()
     world.office.crew.deaf = True
-    fetching = world.runs.fetch(world.workspace, world.integration)
+    fetching = world.runs.fetch(world.actor, world.integration)
     world.office.sql("UPDATE integration SET next_run_at = clock_timestamp() - interval '1 s'")
     housekeeping.start_scheduled(world.office.ports)
-    assert world.runs.recent(world.workspace)[0]["id"] == fetching
+    assert world.runs.recent(world.actor)[0]["id"] == fetching
     world.office.crew.deaf = False
     world.ended(fetching)
-    world.office.crew.until(lambda: world.runs.recent(world.workspace)[0]["trigger"] == "scheduled", "it comes")
-    world.ended(world.runs.recent(world.workspace)[0]["id"])
+    world.office.crew.until(lambda: world.runs.recent(world.actor)[0]["trigger"] == "scheduled", "it comes")
+    world.ended(world.runs.recent(world.actor)[0]["id"])
 
 
 # Webhooks between runs.
@@ -485,7 +485,7 @@ def test_a_sync_that_is_due_while_fetch_is_on_comes_after_it(world: World) -> No
 
 def deliver(world: World, vendor: str, body: dict[str, Any]) -> int:
     """As the webhook door does with a delivery whose signature is right."""
-    setup = world.office.connections.webhook_setup(world.orgs[vendor].connection_id)
+    setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
     return world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], delivery(vendor, body, setup.secret))
 
 
@@ -501,12 +501,12 @@ def test_a_webhook_brings_the_change_and_moves_neither_watermark_nor_timer(world
     assert len(world.writes()) == 1, "doubled deliveries do no harm"
     after = [world.office.sql("SELECT * FROM watermark"), world.office.value("SELECT next_run_at FROM integration")]
     assert before == after
-    hooks = [run for run in world.runs.recent(world.workspace) if run["kind"] == "webhook"]
+    hooks = [run for run in world.runs.recent(world.actor) if run["kind"] == "webhook"]
     assert len(hooks) == 1
     deliver(world, BOOKS, {"contact": {"contact_id": twin}})
     world.quiet()
     assert len(world.writes()) == 1, "our own write that comes back is an echo"
-    assert [run["id"] for run in world.runs.recent(world.workspace) if run["kind"] == "webhook"] == [hooks[0]["id"]]
+    assert [run["id"] for run in world.runs.recent(world.actor) if run["kind"] == "webhook"] == [hooks[0]["id"]]
     outcomes = [row["outcome"] for row in world.outcomes(hooks[0]["id"])]
     assert outcomes.count("updated") == 1
     assert outcomes[-1] == "echo"
@@ -517,7 +517,7 @@ def test_webhooks_during_a_run_join_it_or_follow_it(world: World) -> None:
     for n in range(30):
         world.company(f"Company {n}")
     world.fetch()
-    run_id = world.runs.sync_now(world.workspace, world.integration)
+    run_id = world.runs.sync_now(world.actor, world.integration)
     ids = [str(row["id"]) for row in world.sandbox.rows(FSM, "Companies")]
     for n, record in enumerate(ids):
         world.sandbox.edit(FSM, "Companies", record, Website=f"www.{n}.test")
@@ -567,7 +567,7 @@ def test_sync_now_gets_in_between_the_batches_of_webhook_work(world: World) -> N
     world.fetch()
     for record in ids:
         deliver(world, FSM, {"module": "Companies", "event": "edit", "id": record})
-    run_id = world.runs.sync_now(world.workspace, world.integration)
+    run_id = world.runs.sync_now(world.actor, world.integration)
     world.ended(run_id)
     world.quiet()
     world.check_agree()

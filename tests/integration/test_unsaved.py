@@ -39,7 +39,7 @@ def crash_at(world: World) -> Iterator[list[str]]:
 
 
 def told(world: World, vendor: str, record: str) -> None:
-    setup = world.office.connections.webhook_setup(world.orgs[vendor].connection_id)
+    setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
     edited = {"module": "Companies", "event": "edit", "id": record}
     request = delivery(vendor, edited if vendor == FSM else {"contact": {"contact_id": record}}, setup.secret)
     assert world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], request) == 1
@@ -81,13 +81,13 @@ def test_an_edit_made_after_a_create_whose_outcome_was_lost(world: World, crash_
     company = world.company("Zylker", Website="www.first.test")
     world.fetch()
     crash_at.append("reply.read")
-    run = world.runs.sync_now(world.workspace, world.integration)
+    run = world.runs.sync_now(world.actor, world.integration)
     world.office.crew.until(lambda: world.sandbox.rows(BOOKS, "contacts"), "the twin is made")
     world.office.crew.until(lambda: not crash_at, "and its outcome lost")
     world.sandbox.edit(FSM, "Companies", company, Website="www.second.test")
     twin = str(world.sandbox.rows(BOOKS, "contacts")[0]["contact_id"])
     told(world, first, company if first == FSM else twin)
-    world.office.crew.until(lambda: world.runs.get(world.workspace, run).ended, "the sync ends")
+    world.office.crew.until(lambda: world.runs.get(world.actor, run).ended, "the sync ends")
     both_hold(world, company, "www.second.test")
     world.sync()
     both_hold(world, company, "www.second.test")
@@ -140,7 +140,7 @@ def test_a_worker_that_stops_gives_what_it_has_not_begun_to_another(world: World
 
     points.arm(strike)
     try:
-        run = world.runs.sync_now(world.workspace, world.integration)
+        run = world.runs.sync_now(world.actor, world.integration)
         await_that(lambda: bool(stopped) and world.office.crew.idle, "it has stopped")
         made = len(world.sandbox.rows(BOOKS, "contacts"))
         assert 1 <= made < 8

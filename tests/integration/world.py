@@ -27,8 +27,9 @@ from shared.services.connections import Connected, ConnectionService
 from shared.services.events import EventService
 from shared.services.integrations import IntegrationService
 from shared.services.runs import RunService, RunView
-from shared.services.workspaces import default_workspace
+from shared.services.workspaces import host_actor
 from shared.settings import Settings
+from shared.sync.access import Actor
 from shared.vault import load_vault
 from tests.contract.support import Sandbox
 from tests.integration.crew import Crew
@@ -122,9 +123,13 @@ class World:
 
     office: Office
     sandbox: Sandbox
-    workspace: int
+    actor: Actor
     orgs: Mapping[str, Connected]
     integration: int
+
+    @property
+    def workspace(self) -> int:
+        return self.actor.workspace
 
     @property
     def runs(self) -> RunService:
@@ -138,14 +143,14 @@ class World:
     # Runs.
 
     def fetch(self) -> RunView:
-        return self.ended(self.runs.fetch(self.workspace, self.integration))
+        return self.ended(self.runs.fetch(self.actor, self.integration))
 
     def sync(self) -> RunView:
-        return self.ended(self.runs.sync_now(self.workspace, self.integration))
+        return self.ended(self.runs.sync_now(self.actor, self.integration))
 
     def ended(self, run_id: int) -> RunView:
-        self.office.crew.until(lambda: self.runs.get(self.workspace, run_id).ended, f"run {run_id} ends")
-        view = self.runs.get(self.workspace, run_id)
+        self.office.crew.until(lambda: self.runs.get(self.actor, run_id).ended, f"run {run_id} ends")
+        view = self.runs.get(self.actor, run_id)
         assert view.state.startswith("completed"), (view.state, view.error_code, view.error_detail)
         check_counters(self.office)
         return view
@@ -165,7 +170,7 @@ class World:
         office.crew.beat = beat
 
     def outcomes(self, run_id: int, outcome: str | None = None) -> list[Json]:
-        return self.runs.outcomes(self.workspace, run_id, outcome=outcome, limit=1000)
+        return self.runs.outcomes(self.actor, run_id, outcome=outcome, limit=1000)
 
     def quiet(self) -> None:
         """Until no event waits anywhere, and then the counters must be right."""
@@ -282,25 +287,29 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def connect(office: Office, sandbox: Sandbox) -> World:
     """Signs in at both vendors and makes the integration, as people do."""
-    workspace = default_workspace(office.db)
-    orgs = {vendor: _signed_in(office, sandbox, workspace, vendor) for vendor in (FSM, BOOKS)}
+    actor = host_actor(office.db)
+    orgs = {vendor: _signed_in(office, sandbox, actor, vendor) for vendor in (FSM, BOOKS)}
     # A minute's allowance would end many tests in a wait.
     office.sql("""UPDATE org SET settings = '{"limits": {"per_minute": false}}'""")
     integration = IntegrationService(office.db, office.settings).create(
-        workspace, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id
+        actor, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id
     )
-    return World(office, sandbox, workspace, orgs, integration)
+    return World(office, sandbox, actor, orgs, integration)
 
 
-def _signed_in(office: Office, sandbox: Sandbox, workspace: int, vendor: str) -> Connected:
+def _signed_in(office: Office, sandbox: Sandbox, actor: Actor, vendor: str) -> Connected:
     client = sandbox.client
     _, url = office.connections.begin(
-        vendor, "sandbox", client.id, client.secret, REDIRECT, workspace_id=workspace,
+        actor, vendor, "sandbox", client.id, client.secret, REDIRECT,
         org_external_id=sandbox.info["orgs"][vendor], org_name="Zylker",
     )  # fmt: skip
     query = httpx.URL(sandbox.http.get(url).headers["location"]).params
     done = office.connections.finish(
-        query["state"], query["code"], accounts_server=query.get("accounts-server"), location=query.get("location")
+        actor,
+        query["state"],
+        query["code"],
+        accounts_server=query.get("accounts-server"),
+        location=query.get("location"),
     )
     assert isinstance(done, Connected)
     return done

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import LocalStackError, family, process_row, process_rows, wait_until
-from deploy.local.stack import StackOptions, Worker, json_line, options_from
+from deploy.local.stack import StackOptions, Worker, json_line, options_from, summary
 from deploy.local.supervisor import StopAskedError
 from tests.local.dummies import DummyStack
 
@@ -116,6 +116,7 @@ def test_what_processes_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         flower = stack._flower_spec()
         assert stack.flower_password in flower.env["FLOWER_BASIC_AUTH"]
         assert stack.flower_password not in " ".join(flower.argv)
+        assert any(f"BOTHWAYS_DATA_DIR='{folder}' bothways tokens add" in line for line in summary(stack))
 
 
 def test_servers_of_ones_own_are_used(folder: Path) -> None:

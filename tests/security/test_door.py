@@ -63,7 +63,7 @@ def test_every_key_is_compared_in_constant_time_and_nothing_else_decides(
     door: Door, vendor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both keys, also where the first fits: the time must not tell which one did."""
-    door.world.office.connections.rotate_webhook_secret(door.world.orgs[vendor].connection_id)
+    door.world.office.connections.rotate_webhook_secret(door.world.actor, door.world.orgs[vendor].connection_id)
     compare, seen = hmac.compare_digest, []
 
     def recorded(one: Any, other: Any) -> bool:
@@ -85,7 +85,7 @@ def test_the_current_and_the_previous_key_are_good_and_older_ones_are_not(
     rotate = door.world.office.connections.rotate_webhook_secret
     keys = [door.secret(vendor)]
     for _ in range(2):
-        keys.append(rotate(door.world.orgs[vendor].connection_id).secret.get_secret_value())
+        keys.append(rotate(door.world.actor, door.world.orgs[vendor].connection_id).secret.get_secret_value())
     answers = [door.deliver(vendor, BODIES[vendor], secret=key).status_code for key in keys]
     assert answers == [401, 200, 200]
 
@@ -185,10 +185,13 @@ def test_webhooks_that_tell_of_nothing_are_put_off_longer_and_longer(world: Worl
 def test_path_token_and_shared_token_are_random_and_long(world: World, vendor: str) -> None:
     """FSM signs nothing: its header is all there is beside the path. 32 bytes are 256 bits."""
     connection = world.orgs[vendor].connection_id
-    secrets = {world.office.connections.rotate_webhook_secret(connection).secret.get_secret_value() for _ in range(50)}
+    secrets = {
+        world.office.connections.rotate_webhook_secret(world.actor, connection).secret.get_secret_value()
+        for _ in range(50)
+    }
     assert len(secrets) == 50
     assert all(len(one) * math.log2(62) >= 256 and one.isalnum() for one in secrets)
-    token = world.office.connections.webhook_setup(connection).path.rpartition("/")[2]
+    token = world.office.connections.webhook_setup(world.actor, connection).path.rpartition("/")[2]
     assert len(base64.urlsafe_b64decode(token + "=")) == 32
 
 

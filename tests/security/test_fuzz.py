@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.callers import token_of
 from tests.integration.conftest import TIME_SCALE
 from tests.integration.test_doors import BODIES, Door, serving
 from tests.integration.world import BOOKS, FSM, World, connect, opened
@@ -61,6 +62,13 @@ def door(
         office.crew.deaf = True
         with serving(given) as client:
             yield Door(world, client)
+
+
+@pytest.fixture(scope="module")
+def stranger(door: Door) -> Iterator[httpx.Client]:
+    """The same API, without a token."""
+    with httpx.Client(base_url=door.http.base_url, timeout=30, trust_env=False) as client:
+        yield client
 
 
 def check(answer: httpx.Response, *, at_most: int = 499) -> None:
@@ -168,7 +176,25 @@ ODD = st.one_of(
     st.text(max_size=30),
     st.integers().map(str),
     st.sampled_from(
-        ["", "0", "-1", "1", str(2**63), str(2**63 - 1), "9" * 5000, "NaN", "1e3", "%00", "'; --", "𝟙", "1_0"]
+        [
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59-14:00",
+            "2026-11-27T00:00:00",
+            "2026-11-27",
+            "",
+            "0",
+            "-1",
+            "1",
+            str(2**63),
+            str(2**63 - 1),
+            "9" * 5000,
+            "NaN",
+            "1e3",
+            "%00",
+            "'; --",
+            "𝟙",
+            "1_0",
+        ]
     ),
 )
 SEGMENT = ODD.map(lambda one: quote(one, safe="", errors="replace"))
@@ -179,6 +205,7 @@ READS = (
     ("/api/v1/runs/{0}/failures.csv", ("limit",)),
     ("/api/v1/integrations/{0}", ()),
     ("/api/v1/integrations/{0}/records/{1}/{2}/{3}/sync/{4}", ()),
+    ("/api/v1/audit", ("before_id", "since", "limit")),
 )
 
 
@@ -202,6 +229,48 @@ def test_no_path_of_a_record_makes_a_mistake_of_ours(door: Door, words: tuple[st
     number = str(door.world.integration) if known else words[0]
     pair = "companies" if known else words[1]
     check(door.http.post(f"/api/v1/integrations/{number}/records/{pair}/{words[2]}/{words[3]}/sync"))
+
+
+@few
+@given(
+    header=st.one_of(
+        HEADER,
+        HEADER.map("Bearer {}".format),
+        st.from_regex(r"bw_[0-9]{1,30}_[A-Za-z0-9]{43}", fullmatch=True).map("Bearer {}".format),
+    ),
+    which=st.sampled_from(READS),
+    body=st.binary(max_size=50),
+)
+def test_no_header_is_a_token(
+    door: Door, stranger: httpx.Client, header: str, which: tuple[str, tuple[str, ...]], body: bytes
+) -> None:
+    path = which[0].format("1", "companies", "left", "1", "1")
+    for method in ("GET", "POST"):
+        headers = [(b"Authorization", header.strip().encode("latin-1"))]
+        answer = stranger.request(method, path, content=body, headers=headers)
+        assert answer.status_code in (401, 429), answer.text[:300]
+        assert set(answer.json()) == {"code", "message"}
+
+
+@few
+@example(token_id=str(2**63), body=b"")
+@given(token_id=SEGMENT, body=st.one_of(JSON.map(wire), st.binary()))
+def test_no_wish_for_a_token_makes_a_mistake_of_ours(door: Door, token_id: str, body: bytes) -> None:
+    check(door.http.post("/api/v1/tokens", content=body, headers={"Content-Type": "application/json"}))
+    if token_id.strip() not in ("1", ""):  # our own
+        check(door.http.delete(f"/api/v1/tokens/{token_id}"))
+
+
+@few
+@given(
+    which=st.sampled_from(READS),
+    words=st.tuples(*[st.one_of(SEGMENT, st.just("1"), st.just("left"), st.just("companies"))] * 5),
+)
+def test_nobody_gets_past_whatever_the_path(
+    door: Door, stranger: httpx.Client, which: tuple[str, tuple[str, ...]], words: tuple[str, ...]
+) -> None:
+    answer = stranger.get(which[0].format(*words))
+    assert answer.status_code == 401, answer.text[:300]
 
 
 NEW = st.fixed_dictionaries(
@@ -256,7 +325,9 @@ def test_a_body_of_the_rest_api_is_bounded(door: Door) -> None:
     assert told.status_code == 413
     base = door.http.base_url
     with socket.create_connection((base.host, base.port or 0), timeout=20) as line:
+        token = token_of(door.world.office.db)
         head = "POST /api/v1/integrations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head += f"Authorization: Bearer {token}\r\n"
         line.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(16):
             line.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")

@@ -26,6 +26,7 @@ from deploy.local.supervisor import Process, Spec
 from deploy.local.valkey import ValkeyServer
 from shared.db.repositories.connections import SEALED_COLUMNS
 from shared.vault import load_vault
+from tests.callers import Carrying
 from tests.e2e.world import BOOKS, FSM, World, _connected, await_that
 from tests.security.monitor import Monitor, monitoring
 from tests.security.redis_users import GuardedValkey, url_of
@@ -135,6 +136,9 @@ def first_chapter(world: World) -> dict[str, str]:
     world.http.post(world.hooks[FSM]["url"], content=b"no json: " + VALUE.encode(), headers=_fsm_secret(world))
     bad = {"kind": VALUE, "left_org_id": VALUE, VALUE: VALUE}
     world.http.post(f"{world.stack.api_url}/api/v1/integrations", json=bad)
+    for wrong in (f"Bearer {carried(world)}x", f"Basic {carried(world)}", f"Bearer bw_99_{carried(world)[-43:]}"):
+        answer = world.http.get(f"{world.stack.api_url}/api/v1/runs", headers={"Authorization": wrong})
+        assert answer.status_code == 401
     return ids
 
 
@@ -146,6 +150,12 @@ def second_chapter(world: World, ids: Mapping[str, str]) -> None:
     record = f"{world.stack.api_url}/api/v1/integrations/{world.integration}/records/companies/left"
     assert world.http.post(f"{record}/{ids[f'{VALUE} two']}/sync").status_code == 202
     world.quiet()
+
+
+def carried(world: World) -> str:
+    """The token of the REST API that the test's own calls carry."""
+    assert isinstance(world.http.auth, Carrying)
+    return world.http.auth.token
 
 
 def _fsm_secret(world: World) -> dict[str, str]:
@@ -206,6 +216,7 @@ def secrets_of(stack: Stack, world: World, roles: Mapping[str, str]) -> dict[str
     for name, url in {"database": stack.env["DATABASE_URL"], "redis": stack.env["REDIS_URL"], **roles}.items():
         found[f"password {name}"] = url.split("@", maxsplit=1)[0].rsplit(":", 1)[1]
     found["password flower page"] = stack.flower_password
+    found["API token"] = carried(world).rpartition("_")[2]
     for vendor in (FSM, BOOKS):
         for user, token in stack.sandbox["vendors"][vendor]["refresh_tokens"].items():
             found[f"{vendor} {user}"] = token

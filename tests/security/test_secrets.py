@@ -19,8 +19,8 @@ def test_a_sealed_text_that_is_moved_to_another_connection_or_field_does_not_ope
     """Whoever can write to the table could else have another org's token sent to a place of theirs."""
     office = world.office
     columns = sorted(SEALED_COLUMNS.values())
-    office.connections.rotate_webhook_secret(world.orgs[FSM].connection_id)
-    office.connections.rotate_webhook_secret(world.orgs[BOOKS].connection_id)
+    office.connections.rotate_webhook_secret(world.actor, world.orgs[FSM].connection_id)
+    office.connections.rotate_webhook_secret(world.actor, world.orgs[BOOKS].connection_id)
     (mine, theirs) = office.sql(f"SELECT {', '.join(columns)} FROM connection ORDER BY id")
     names = {column: name for name, column in SEALED_COLUMNS.items()}
     safe = office.connections._safe

@@ -20,9 +20,7 @@ EVIL = "https://www.zohoapis.com.evil.test"
 def test_a_state_is_long_lives_ten_minutes_and_is_stored_as_a_hash(world: World) -> None:
     office = world.office
     before = office.value("SELECT clock_timestamp()")
-    state, url = office.connections.begin(
-        BOOKS, "sandbox", "id", SecretStr("secret"), REDIRECT, workspace_id=world.workspace
-    )
+    state, url = office.connections.begin(world.actor, BOOKS, "sandbox", "id", SecretStr("secret"), REDIRECT)
     after = office.value("SELECT clock_timestamp()")
     assert len(state) >= 43, "32 random bytes"
     assert state in url

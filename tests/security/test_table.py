@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "security.md"
 AREAS = (
-    "Webhooks", "OAuth", "Outgoing", "Secrets", "Tenants", "Console", "Audit log", "CSV", "Personal data", "Redis",
-    "Postgres", "Supply chain", "Fuzz",
+    "Webhooks", "OAuth", "Outgoing", "Secrets", "Tenants", "API tokens and roles", "Console", "Audit log", "CSV",
+    "Personal data", "Redis", "Postgres", "Supply chain", "Fuzz",
 )  # fmt: skip
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 _ISSUE = re.compile(r"\b(?:issue [4-6]|later): \S")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fastapi.routing import APIRoute
 
 from api.app import create_app
-from api.routes import health, integrations, runs
+from api.routes import audit, health, integrations, runs, tokens
+from shared.sync.access import Role
+from tests.callers import Carrying, made, token_of
 from tests.integration.test_doors import Door
 from tests.integration.world import World
 
@@ -15,6 +19,8 @@ pytestmark = pytest.mark.rule("PE-6", "P14")
 NOBODYS = {"/healthz", "/readyz", "/workz"}
 """Routes that show nothing of anybody."""
 LISTS = {"/api/v1/integrations", "/api/v1/runs"}
+OF_OURS = {"/api/v1/tokens", "/api/v1/audit"}
+"""Lists in which the token is that asks afterwards."""
 TELLS_NOTHING = "/api/v1/integrations/{integration_id}/records/{pair}/{side}/{record_id}/sync/{event_id}"
 """Answers 200 for what nobody knows, by its meaning; it must then be empty."""
 
@@ -32,6 +38,8 @@ def give_away(world: World) -> int:
         )
     ]
     assert {"org", "connection", "integration", "run", "outcome", "binding", "due"} <= set(tables)
+    assert {"api_token", "audit_log"} <= set(tables)
+    office.sql("ALTER TABLE audit_log DISABLE TRIGGER audit_log_append_only")
     office.sql("SET session_replication_role = replica; " + "; ".join(  # composite keys would want an order
         f"UPDATE {table} SET workspace_id = {other}" for table in tables
     ) + "; SET session_replication_role = origin")  # fmt: skip
@@ -49,8 +57,8 @@ def test_no_route_is_hidden_from_this_test() -> None:
     """All routes come by the description but these, which show nothing of anybody."""
     hidden = {getattr(one, "path", "") for one in create_app().routes if not getattr(one, "include_in_schema", True)}
     assert hidden == {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
-    for folder in (health, integrations, runs):
-        assert all(one.include_in_schema for one in folder.router.routes if isinstance(one, APIRoute))
+    for router in (health.router, health.open_router, *(one.router for one in (integrations, runs, tokens, audit))):
+        assert all(one.include_in_schema for one in router.routes if isinstance(one, APIRoute))
 
 
 def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> None:
@@ -69,21 +77,28 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
         "side": "left",
         "record_id": company,
         "event_id": event,
+        "token_id": made(world.office.db, Role.VIEWER, name="Zylker's").view.id,
     }
     asked = [(method, path) for method, path in routes() if path not in NOBODYS]
 
     def ask(method: str, path: str) -> tuple[int, str]:
-        body = {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2} if (method, path) == NEW else None
-        answer = door.http.request(method, path.format(**values), json=body)
+        answer = door.http.request(method, path.format(**values), json=BODIES.get((method, path)))
         return answer.status_code, answer.text
 
     ours = {one: ask(*one) for one in asked}
-    assert {status for status, _ in ours.values()} <= {200, 202, 409}, ours
+    assert {status for status, _ in ours.values()} <= {200, 201, 202, 409}, ours
     give_away(world)
+    door.http.auth = Carrying(str(door.http.base_url), token_of(world.office.db))  # the one before is the other's now
     calls = {one: ask(*one) for one in asked}
     for (method, path), (status, text) in calls.items():
         if method == "GET" and path in LISTS:
             assert (status, text) == (200, "[]"), path
+        elif path in OF_OURS and method == "GET":
+            theirs = json.loads(ours[method, path][1])
+            assert len(theirs) > 1
+            assert {one["id"] for one in theirs}.isdisjoint(one["id"] for one in json.loads(text)), path
+        elif (method, path) == NEW_TOKEN:
+            assert status == 201
         elif path == TELLS_NOTHING:
             assert status == 200
             assert '"outcome":null' in text
@@ -93,4 +108,8 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
         assert "Zylker" not in text
 
 
-NEW = ("POST", "/api/v1/integrations")
+NEW_TOKEN = ("POST", "/api/v1/tokens")
+BODIES = {
+    ("POST", "/api/v1/integrations"): {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},
+    NEW_TOKEN: {"name": "new", "role": "viewer"},
+}

@@ -22,6 +22,7 @@ from shared.connectors.vendor import OrgChoice
 from shared.errors import ConfigError, NotFound
 from shared.services.connections import ChooseOrg
 from shared.services.webhook_steps import HIDDEN, webhook_steps
+from shared.sync.access import host
 from shared.sync.model import OutcomeKind
 
 pytestmark = pytest.mark.rule("PE-3")
@@ -53,7 +54,7 @@ def test_control_characters_of_vendors_never_reach_a_terminal() -> None:
 def test_several_orgs_without_anybody_to_ask() -> None:
     several = ChooseOrg("state", (OrgChoice("1", "One"), OrgChoice("2", "Two")))
     with pytest.raises(NotFound, match=r"--org-id. They are 1 \(One\), 2 \(Two\)") as told:
-        connections._chosen(None, several, ask=False)  # type: ignore[arg-type]  # nothing is asked of the doors
+        connections._chosen(None, host(1), several, ask=False)  # type: ignore[arg-type]  # no door is asked
     assert told.value.code == "CHOOSE_ORG"
 
 

@@ -19,6 +19,7 @@ from shared.errors import ConfigError, NotFound
 if TYPE_CHECKING:
     from api.ports import Doors
     from shared.services.connections import ChooseOrg, Connected
+    from shared.sync.access import Actor
 
 ID_VARIABLE, SECRET_VARIABLE = "BOTHWAYS_CLIENT_ID", "BOTHWAYS_CLIENT_SECRET"
 PORT = 8765
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def rotate_keys(context: typer.Context, as_json: Json = False) -> None:
     """Seal every stored token and secret under the key ring's current key. The old key may go ten minutes later."""
     with doors() as opened:
-        count = opened.connections.rotate_keys()
+        count = opened.connections.rotate_keys(opened.host())
     if wants_json(context, as_json):
         tell_json({"resealed": count})
     else:
@@ -67,18 +68,19 @@ def connect(
     ask = interactive() and not as_json
     org_is_told = lists_orgs(vendor)  # an unknown vendor is told before anything is asked for
     with doors() as opened:
+        actor = opened.host()
         identity = _client_id(client_id, ask)
         secret = _client_secret(client_secret_file, ask)
         if ask and org_name is None and org_id is None and not org_is_told:
             org_name = typer.prompt("Name of the org, as you want to see it here", err=True)
         with listening(port) as listener:
             listener.state, url = opened.connections.begin(
+                actor,
                 vendor,
                 data_centre,
                 identity,
                 secret,
                 listener.redirect_uri,
-                workspace_id=opened.workspace(),
                 org_external_id=org_id,
                 org_name=org_name,
             )
@@ -86,10 +88,10 @@ def connect(
             redirect = listener.wait()
             state = listener.state
         result = opened.connections.finish(
-            state, redirect.code, accounts_server=redirect.accounts_server, location=redirect.location
+            actor, state, redirect.code, accounts_server=redirect.accounts_server, location=redirect.location
         )
-        connected = _chosen(opened, result, ask)
-        _tell_connected(opened, connected, as_json, show_webhook_secret)
+        connected = _chosen(opened, actor, result, ask)
+        _tell_connected(opened, actor, connected, as_json, show_webhook_secret)
 
 
 def _client_id(given: str | None, ask: bool) -> str:
@@ -130,7 +132,7 @@ def _announce(url: str, redirect_uri: str, as_json: bool, browse: bool) -> None:
         webbrowser.open(url)
 
 
-def _chosen(opened: Doors, result: Connected | ChooseOrg, ask: bool) -> Connected:
+def _chosen(opened: Doors, actor: Actor, result: Connected | ChooseOrg, ask: bool) -> Connected:
     from shared.services.connections import Connected
 
     if isinstance(result, Connected):
@@ -145,12 +147,12 @@ def _chosen(opened: Doors, result: Connected | ChooseOrg, ask: bool) -> Connecte
     number = 0
     while not 1 <= number <= len(result.choices):
         number = typer.prompt(f"Which one (1 to {len(result.choices)})", type=int, err=True)
-    return opened.connections.choose(result.state, result.choices[number - 1].external_id)
+    return opened.connections.choose(actor, result.state, result.choices[number - 1].external_id)
 
 
-def _tell_connected(opened: Doors, connected: Connected, as_json: bool, show_secret: bool) -> None:
-    hook = _webhook(opened, connected.connection_id, show_secret)
-    view = opened.connections.describe(connected.connection_id)
+def _tell_connected(opened: Doors, actor: Actor, connected: Connected, as_json: bool, show_secret: bool) -> None:
+    hook = _webhook(opened, actor, connected.connection_id, show_secret)
+    view = opened.connections.describe(actor, connected.connection_id)
     if as_json:
         tell_json({"connection": view, "webhook": hook})
         return
@@ -164,7 +166,7 @@ def _tell_connected(opened: Doors, connected: Connected, as_json: bool, show_sec
 def connections(context: typer.Context, as_json: Json = False) -> None:
     """List the connected orgs."""
     with doors() as opened:
-        found = opened.connections.list(opened.workspace())
+        found = opened.connections.list(opened.host())
     if wants_json(context, as_json):
         tell_json(found)
         return
@@ -191,7 +193,7 @@ def connections(context: typer.Context, as_json: Json = False) -> None:
 def webhook(context: typer.Context, connection: ConnectionId, as_json: Json = False) -> None:
     """What to enter at the vendor so that its changes come at once. Shows the secret."""
     with doors() as opened:
-        hook = _webhook(opened, connection, show_secret=True)
+        hook = _webhook(opened, opened.host(), connection, show_secret=True)
     if wants_json(context, as_json):
         tell_json(hook)
     else:
@@ -214,14 +216,13 @@ def limits(
     if bool(wanted) + off + published > 1:
         raise ConfigError("Choose figures, --off or --published.", code="BAD_OPTIONS")
     with doors() as opened:
+        actor = opened.host()
         if off:
-            found = opened.connections.set_limits(connection, False)
-        elif wanted:
-            found = opened.connections.set_limits(connection, wanted)
-        elif published:
-            found = opened.connections.set_limits(connection, {})
+            found = opened.connections.set_limits(actor, connection, False)
+        elif wanted or published:
+            found = opened.connections.set_limits(actor, connection, wanted)
         else:
-            found = opened.connections.limits(connection)
+            found = opened.connections.limits(actor, connection)
     if wants_json(context, as_json):
         tell_json([{"name": one.name, "calls": one.calls, "window_s": one.window_s} for one in found])
     elif found:
@@ -231,12 +232,12 @@ def limits(
         tell("No limit is held.")
 
 
-def _webhook(opened: Doors, connection_id: int, show_secret: bool) -> dict[str, Any]:
+def _webhook(opened: Doors, actor: Actor, connection_id: int, show_secret: bool) -> dict[str, Any]:
     """{connection_id, vendor, url, steps, values, bodies, notes}, and `secret` where it is to be shown."""
     from shared.services.webhook_steps import webhook_steps
 
-    view = opened.connections.describe(connection_id)
-    setup = opened.connections.webhook_setup(connection_id)
+    view = opened.connections.describe(actor, connection_id)
+    setup = opened.connections.webhook_setup(actor, connection_id)
     settings = opened.settings
     base = (settings.public_url or f"http://{settings.api_host}:{settings.api_port}").rstrip("/")
     secret = setup.secret if show_secret else None

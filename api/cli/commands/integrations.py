@@ -24,7 +24,7 @@ def integrations(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with doors() as opened:
-        found = opened.integrations.of_workspace(opened.workspace())
+        found = opened.integrations.of_workspace(opened.host())
     if wants_json(context, as_json):
         tell_json(found)
         return
@@ -56,9 +56,9 @@ def add(
 ) -> None:
     """Keep two connected orgs in step. Nothing is written yet: Fetch comes first."""
     with doors() as opened:
-        workspace = opened.workspace()
-        made = opened.integrations.create(workspace, kind, left, right, name)
-        view = opened.integrations.get(workspace, made)
+        actor = opened.host()
+        made = opened.integrations.create(actor, kind, left, right, name)
+        view = opened.integrations.get(actor, made)
     if wants_json(context, as_json) or bool(context.parent and context.parent.params.get("as_json")):
         tell_json(view)
         return

@@ -33,12 +33,12 @@ def sync_record(
 ) -> None:
     """One record now, before webhooks and runs. Exit code 2: it failed; 1: it has no outcome yet."""
     with doors() as opened:
-        workspace = opened.workspace()
-        found = opened.events.sync_record(workspace, integration, pair, side, record_id)
+        actor = opened.host()
+        found = opened.events.sync_record(actor, integration, pair, side, record_id)
         ends = time.monotonic() + wait_s
         while found.outcome is None and time.monotonic() < ends:
             time.sleep(_POLL_S)
-            found = opened.events.record_sync(workspace, integration, pair, side, record_id, found.event_id)
+            found = opened.events.record_sync(actor, integration, pair, side, record_id, found.event_id)
     if wants_json(context, as_json):
         tell_json(found)
     else:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from api.ports import Doors
     from shared.services.integrations import IntegrationView
     from shared.services.runs import RunView
+    from shared.sync.access import Actor
 
 _EXIT_CODES = {"completed": 0, "completed_with_failures": 2}
 _NoWait = Annotated[bool, typer.Option("--no-wait", help="Only start it.")]
@@ -34,37 +35,35 @@ def register(app: typer.Typer) -> None:
 
 def fetch(context: typer.Context, integration: IntegrationId, no_wait: _NoWait = False, as_json: Json = False) -> None:
     """Bind what is the same on both sides; writes to neither. Must come before the first sync."""
-    _start(context, integration, no_wait, as_json, lambda opened, workspace: opened.runs.fetch(workspace, integration))
+    _start(context, integration, no_wait, as_json, lambda opened, actor: opened.runs.fetch(actor, integration))
 
 
 def sync(context: typer.Context, integration: IntegrationId, no_wait: _NoWait = False, as_json: Json = False) -> None:
     """Sync now, both ways. Exit code 2: it completed, and some records failed."""
-    _start(
-        context, integration, no_wait, as_json, lambda opened, workspace: opened.runs.sync_now(workspace, integration)
-    )
+    _start(context, integration, no_wait, as_json, lambda opened, actor: opened.runs.sync_now(actor, integration))
 
 
 def _start(
-    context: typer.Context, integration: int, no_wait: bool, as_json: bool, begin: Callable[[Doors, int], int]
+    context: typer.Context, integration: int, no_wait: bool, as_json: bool, begin: Callable[[Doors, Actor], int]
 ) -> None:
     from api.cli.progress import follow
     from shared.bus import redis_errors
 
     as_json = wants_json(context, as_json)
     with doors() as opened:
-        workspace = opened.workspace()
+        actor = opened.host()
         with redis_errors():  # a run whose wake-up cannot be sent would look as if it hung
             opened.bus.redis.ping()
-        run_id = begin(opened, workspace)
+        run_id = begin(opened, actor)
         if no_wait:
-            view = opened.runs.get(workspace, run_id)
+            view = opened.runs.get(actor, run_id)
         else:
             try:
-                view = follow(lambda: opened.runs.get(workspace, run_id))
+                view = follow(lambda: opened.runs.get(actor, run_id))
             except KeyboardInterrupt:
                 say(f"\nSync {run_id} goes on. Look at it with `bothways run {run_id}`.")
                 raise
-        sides = opened.integrations.get(workspace, integration)
+        sides = opened.integrations.get(actor, integration)
     if as_json:
         tell_json(view)
     elif no_wait:
@@ -83,10 +82,10 @@ def runs(
 ) -> None:
     """The latest syncs, newest first."""
     with doors() as opened:
-        workspace = opened.workspace()
+        actor = opened.host()
         if integration is not None:
-            opened.integrations.get(workspace, integration)
-        found = opened.runs.recent(workspace, integration, limit)
+            opened.integrations.get(actor, integration)
+        found = opened.runs.recent(actor, integration, limit)
     if wants_json(context, as_json):
         tell_json(found)
         return
@@ -123,10 +122,10 @@ def run(
     """One sync: its counts, and with --details its records."""
     wanted = details or outcome is not None
     with doors() as opened:
-        workspace = opened.workspace()
-        view = opened.runs.get(workspace, sync_id)
-        rows = _details(opened, workspace, sync_id, outcome, limit) if wanted else []
-        sides = opened.integrations.get(workspace, view.integration_id)
+        actor = opened.host()
+        view = opened.runs.get(actor, sync_id)
+        rows = _details(opened, actor, sync_id, outcome, limit) if wanted else []
+        sides = opened.integrations.get(actor, view.integration_id)
     if wants_json(context, as_json):
         from dataclasses import asdict
 
@@ -144,13 +143,13 @@ def run(
 
 
 def _details(
-    opened: Doors, workspace: int, sync_id: int, outcome: OutcomeKind | None, limit: int
+    opened: Doors, actor: Actor, sync_id: int, outcome: OutcomeKind | None, limit: int
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while len(rows) < limit:
         size = min(_PAGE, limit - len(rows))
         after = rows[-1]["id"] if rows else 0
-        page = opened.runs.outcomes(workspace, sync_id, outcome=outcome, after_id=after, limit=size)
+        page = opened.runs.outcomes(actor, sync_id, outcome=outcome, after_id=after, limit=size)
         rows += page
         if len(page) < size:
             break
@@ -170,11 +169,11 @@ def failures(
     if csv and as_json:
         raise typer.BadParameter("Choose one of --csv and --json.")
     with doors() as opened:
-        workspace = opened.workspace()
+        actor = opened.host()
         if csv:
-            content = opened.runs.failures_csv(workspace, sync_id)
+            content = opened.runs.failures_csv(actor, sync_id)
         else:
-            found = opened.runs.failures(workspace, sync_id)
+            found = opened.runs.failures(actor, sync_id)
     if csv:
         _deliver(content, sync_id, output)
     elif as_json:

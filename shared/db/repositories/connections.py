@@ -84,7 +84,19 @@ def load(session: Session, connection_id: int) -> Connection:
     """Raises NotFound."""
     found = session.get(Connection, connection_id, populate_existing=True)
     if found is None:
-        raise NotFound(f"There is no connection {connection_id}.", code="UNKNOWN_CONNECTION")
+        raise _unknown(connection_id)
+    return found
+
+
+def _unknown(connection_id: int) -> NotFound:
+    return NotFound(f"There is no connection {connection_id}.", code="UNKNOWN_CONNECTION")
+
+
+def load_own(session: Session, workspace_id: int, connection_id: int) -> Connection:
+    """Raises NotFound; another workspace's connection is not found either."""
+    found = load(session, connection_id)
+    if found.workspace_id != workspace_id:
+        raise _unknown(connection_id)
     return found
 
 
@@ -199,11 +211,12 @@ def save_sign_in(session: Session, row: PendingSignIn) -> None:
     session.flush()
 
 
-def use_sign_in(session: Session, state_hash: str) -> PendingSignIn | None:
-    """Takes a state for its one use; None where it is unknown, used or too old."""
+def use_sign_in(session: Session, workspace_id: int, state_hash: str) -> PendingSignIn | None:
+    """Takes a state for its one use; None where it is unknown, another workspace's, used or too old."""
     statement = (
         update(PendingSignIn)
         .where(PendingSignIn.state_hash == state_hash, PendingSignIn.used_at.is_(None))
+        .where(PendingSignIn.workspace_id == workspace_id)
         .where(PendingSignIn.expires_at > func.clock_timestamp())
         .values(used_at=func.clock_timestamp())
         .returning(PendingSignIn)
@@ -211,10 +224,11 @@ def use_sign_in(session: Session, state_hash: str) -> PendingSignIn | None:
     return session.execute(statement).scalar_one_or_none()
 
 
-def waiting_choice(session: Session, state_hash: str) -> PendingSignIn | None:
+def waiting_choice(session: Session, workspace_id: int, state_hash: str) -> PendingSignIn | None:
     """A sign-in that has its grant and waits for a person to choose the org, locked."""
     statement = select(PendingSignIn).where(
         PendingSignIn.state_hash == state_hash,
+        PendingSignIn.workspace_id == workspace_id,
         PendingSignIn.sealed_grant.is_not(None),
         PendingSignIn.expires_at > func.clock_timestamp(),
     )

@@ -160,11 +160,15 @@ def connect_again(rig: Rig, vendor: str) -> None:
     ((connection_id,),) = rig.sql("SELECT id FROM connection WHERE vendor = %s", vendor)
     doors = open_doors(rig.settings(), threads=2)
     try:
-        _state, url = doors.connections.reconnect(int(connection_id), "http://127.0.0.1:1/callback")
+        _state, url = doors.connections.reconnect(doors.host(), int(connection_id), "http://127.0.0.1:1/callback")
         with httpx.Client(timeout=30, trust_env=False) as http:
             query = httpx.URL(http.get(url).headers["location"]).params
         doors.connections.finish(
-            query["state"], query["code"], accounts_server=query.get("accounts-server"), location=query.get("location")
+            doors.host(),
+            query["state"],
+            query["code"],
+            accounts_server=query.get("accounts-server"),
+            location=query.get("location"),
         )
     finally:
         doors.close()

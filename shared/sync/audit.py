@@ -1,0 +1,63 @@
+"""What the audit log tells of: a closed list of acts, and values without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import SecretStr
+
+CHANGED = "changed"
+"""What stands in the place of a secret, before and after."""
+_MOST_CHARS = 500
+
+
+class Action(StrEnum):
+    """`<kind of subject>.<what was done to it>`."""
+
+    CONNECTION_MADE = "connection.made"
+    CONNECTION_RENEWED = "connection.reconnected"
+    CONNECTION_PROBED = "connection.probed"
+    LIMITS_SET = "connection.limits_set"
+    WEBHOOK_SHOWN = "connection.webhook_shown"
+    WEBHOOK_RENEWED = "connection.webhook_renewed"
+    KEYS_ROTATED = "keys.rotated"
+    INTEGRATION_CREATED = "integration.created"
+    FETCH_ASKED = "run.fetch_asked"
+    SYNC_ASKED = "run.sync_asked"
+    RECORD_SYNC_ASKED = "record.sync_asked"
+    TOKEN_MADE = "token.made"  # noqa: S105  the name of an act
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105  the name of an act
+
+    @property
+    def subject_kind(self) -> str:
+        return self.value.partition(".")[0]
+
+
+def plain(values: Mapping[str, object]) -> dict[str, Any]:
+    """As JSON takes it; a SecretStr is told as changed. Raises TypeError on what has no plain form."""
+    return {str(name): _plain(value) for name, value in values.items()}
+
+
+def plain_text(text: str) -> str:
+    """Without what Postgres cannot hold, and bounded: parts of it come from whoever asks."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")[:_MOST_CHARS]
+
+
+def _plain(value: object) -> object:
+    match value:
+        case SecretStr():
+            return CHANGED
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return plain_text(str(value))
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case Mapping():
+            return plain(value)
+        case list() | tuple():
+            return [_plain(one) for one in value]
+    raise TypeError(f"{type(value).__name__} has no form in the audit log")

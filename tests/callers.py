@@ -1,0 +1,53 @@
+"""The one place where tests get a token of the REST API, and clients that carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from shared.db.session import Database, make_engine
+from shared.services.api_tokens import ApiTokenService, MadeToken
+from shared.services.workspaces import host_actor
+from shared.settings import Settings
+from shared.sync.access import Actor, Role
+
+
+def made(
+    database: Database, role: Role = Role.ADMIN, *, logs: bool = True, by: Actor | None = None, **more: Any
+) -> MadeToken:
+    """By the host's administrator, unless told."""
+    maker = by or host_actor(database)
+    return ApiTokenService(database).add(maker, more.pop("name", f"tests {role}"), role, read_logs=logs, **more)
+
+
+def token_of(database: Database, role: Role = Role.ADMIN, *, logs: bool = True, **more: Any) -> str:
+    return made(database, role, logs=logs, **more).token.get_secret_value()
+
+
+def token_at(database_url: str, role: Role = Role.ADMIN, *, logs: bool = True) -> str:
+    """For tests that know only where the database is."""
+    database = Database(make_engine(Settings(database_url=SecretStr(database_url)), threads=1))
+    try:
+        return token_of(database, role, logs=logs)
+    finally:
+        database.close()
+
+
+class Carrying(httpx.Auth):
+    """Sends the token to the API at `api_url`, and to nobody else: not to vendors, and not to webhooks."""
+
+    def __init__(self, api_url: str, token: str) -> None:
+        self._api = httpx.URL(api_url)
+        self.token = token
+
+    def __repr__(self) -> str:
+        return f"Carrying({self._api!s})"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        own = (request.url.host, request.url.port) == (self._api.host, self._api.port)
+        if own and not request.url.path.startswith("/webhooks/"):
+            request.headers.setdefault("Authorization", f"Bearer {self.token}")
+        yield request
