@@ -11,6 +11,7 @@ from shared.services.audit import AuditService
 from shared.services.connections import ConnectionService
 from shared.services.events import EventService
 from shared.services.integrations import IntegrationService
+from shared.services.mappings import MappingService
 from shared.services.runs import RunService
 from shared.services.workspaces import host_actor
 from shared.settings import Settings
@@ -29,6 +30,7 @@ class Doors:
     bus: Bus
     connections: ConnectionService
     integrations: IntegrationService
+    mappings: MappingService
     runs: RunService
     events: EventService
     tokens: ApiTokenService
@@ -57,6 +59,7 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
         bus=bus,
         connections=connections,
         integrations=integrations,
+        mappings=MappingService(database),
         runs=RunService(database, wake, integrations),
         events=EventService(database, bus, wake, connections, settings),
         tokens=ApiTokenService(database),

@@ -294,8 +294,13 @@ class _RunWork:
         facts = self._context.facts[pair, side]
         since = None
         if kind == "sync" and facts.order is not ListOrder.WHOLE:
+            # Where the mapping changed since, each bound record is due (FM-4): then there is no mark.
             mark = session.execute(
-                text("SELECT read_from FROM watermark WHERE integration_id = :i AND pair = :pair AND side = :side"),
+                text(
+                    "SELECT w.read_from FROM watermark w JOIN integration i ON i.id = w.integration_id "
+                    "WHERE i.id = :i AND w.pair = :pair AND w.side = :side "
+                    "AND coalesce(CAST(i.mapping_changed->>w.pair AS timestamptz) < w.read_from, true)"
+                ),
                 {"i": self._context.id, "pair": pair, "side": side.value},
             ).scalar()
             since = window_start(mark, self._ports.settings.overlap_s)

@@ -314,7 +314,7 @@ class ConnectionService:
         with self._database.transaction() as session:
             connection = repository.load_own(session, actor.workspace, connection_id)
             org = repository.load_org(session, connection.org_id)
-            published = get_vendor(connection.vendor).facts(_capabilities(connection, org)).limits
+            published = get_vendor(connection.vendor).facts(capabilities_of(connection, org)).limits
             return limits_in_force(published, org.settings)
 
     def set_limits(
@@ -390,7 +390,7 @@ class ConnectionService:
         """What the probe found, with what a person set for the org laid over it."""
         with self._database.transaction() as session:
             connection = repository.load(session, connection_id)
-            return _capabilities(connection, repository.load_org(session, connection.org_id))
+            return capabilities_of(connection, repository.load_org(session, connection.org_id))
 
     def probe(self, actor: Actor, connection_id: int) -> Capabilities:
         """Asks the vendor again and stores what it found. Raises as reads do."""
@@ -422,7 +422,7 @@ class ConnectionService:
         if connection.status != "live":
             raise ConnectionBroken(f"Connection {connection_id} is broken: {connection.broken_reason}")
         vendor = get_vendor(connection.vendor)
-        capabilities = _capabilities(connection, org)
+        capabilities = capabilities_of(connection, org)
         centre = self._centre(vendor, connection.data_centre)
         grants = PostgresGrants(self._database, self._safe, centre, connection_id)
         link = Link(
@@ -600,7 +600,7 @@ def _probed(vendor: Vendor, link: Link) -> Mapping[str, bool | int | str]:
         connector.close()
 
 
-def _capabilities(connection: Connection, org: Org) -> Capabilities:
+def capabilities_of(connection: Connection, org: Org) -> Capabilities:
     chosen = org.settings.get("capabilities")
     return Capabilities({**connection.capabilities, **(chosen if isinstance(chosen, dict) else {})})
 
@@ -617,7 +617,7 @@ def _view(connection: Connection, org: Org) -> ConnectionView:
         status=connection.status,
         broken_reason=connection.broken_reason,
         scopes=tuple(str(scope) for scope in connection.scopes),
-        capabilities=_capabilities(connection, org).flags,
+        capabilities=capabilities_of(connection, org).flags,
         created_at=connection.created_at,
         updated_at=connection.updated_at,
     )

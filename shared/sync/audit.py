@@ -25,6 +25,7 @@ class Action(StrEnum):
     WEBHOOK_RENEWED = "connection.webhook_renewed"
     KEYS_ROTATED = "keys.rotated"
     INTEGRATION_CREATED = "integration.created"
+    MAPPING_SAVED = "integration.mapping_saved"
     FETCH_ASKED = "run.fetch_asked"
     SYNC_ASKED = "run.sync_asked"
     RECORD_SYNC_ASKED = "record.sync_asked"

@@ -15,7 +15,10 @@ FENCE_SEQUENCE = Sequence("fence_seq", metadata=Base.metadata)
 
 
 class Integration(Base):
-    """Two orgs kept in step. `mapping` is {pair: [field pairs]}; a pair that is missing uses the defaults."""
+    """Two orgs kept in step. `mapping` is {pair: [field pairs]}; a pair that is missing uses the defaults.
+
+    `mapping_changed` is {pair: when}: a sync that began before then has not brought all records under it (FM-4).
+    """
 
     __tablename__ = "integration"
     __table_args__ = (
@@ -35,6 +38,7 @@ class Integration(Base):
     sync_type: Mapped[str] = mapped_column(server_default=text("'I'"))
     policy: Mapped[str] = mapped_column(server_default=text("'overwrite'"))
     mapping: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    mapping_changed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     fetched_at: Mapped[datetime | None]
     schedule_on: Mapped[bool] = mapped_column(server_default=text("true"))
     schedule_interval_s: Mapped[int] = mapped_column(server_default=text("10800"))
