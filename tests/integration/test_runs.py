@@ -13,6 +13,7 @@ from shared.engine import housekeeping
 from shared.engine.context import lane_of, load_context
 from shared.errors import NotFound, OrgHeld, Refused
 from shared.services.runs import RunView
+from shared.sync.access import host
 from shared.sync.model import Side
 from tests.integration.crew import await_that
 from tests.integration.hooks import delivery
@@ -424,7 +425,7 @@ def test_a_run_waits_for_an_org_that_is_held_and_says_for_whom(world: World) -> 
 def test_runs_of_others_are_not_found(world: World) -> None:
     world.fetch()
     run_id = world.runs.recent(world.actor)[0]["id"]
-    other = world.office.value("INSERT INTO workspace (name) VALUES ('other') RETURNING id")
+    other = host(world.office.value("INSERT INTO workspace (name) VALUES ('other') RETURNING id"))
     assert world.runs.recent(other) == []
     with pytest.raises(NotFound):
         world.runs.get(other, run_id)
