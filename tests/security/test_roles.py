@@ -29,6 +29,10 @@ SHOWN = {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/static-offline-doc
 """The description itself, its page, and the page's script."""
 
 
+MAPPING = "/api/v1/integrations/{integration_id}/mappings/{pair}"
+LINES = {"lines": [{"left": "Company_Name", "right": "contact_name"}]}
+
+
 @dataclass(frozen=True)
 class Operation:
     method: str
@@ -103,6 +107,8 @@ def ask(door: Door, one: Operation, headers: dict[str, str]) -> httpx.Response:
     bodies: dict[str, Any] = {
         "POST /api/v1/integrations": {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},
         "POST /api/v1/tokens": {"name": "x", "role": "viewer"},
+        f"PUT {MAPPING}": LINES,
+        f"POST {MAPPING}/check": LINES,
     }
     return door.http.request(one.method, one.path.format(**values), json=bodies.get(str(one)), headers=headers)
 

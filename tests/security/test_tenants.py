@@ -8,7 +8,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api.app import create_app
-from api.routes import audit, health, integrations, runs, tokens
+from api.routes import audit, health, integrations, mappings, runs, tokens
 from shared.sync.access import Role
 from tests.callers import Carrying, made, token_of
 from tests.integration.test_doors import Door
@@ -57,7 +57,11 @@ def test_no_route_is_hidden_from_this_test() -> None:
     """All routes come by the description but these, which show nothing of anybody."""
     hidden = {getattr(one, "path", "") for one in create_app().routes if not getattr(one, "include_in_schema", True)}
     assert hidden == {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
-    for router in (health.router, health.open_router, *(one.router for one in (integrations, runs, tokens, audit))):
+    for router in (
+        health.router,
+        health.open_router,
+        *(one.router for one in (integrations, mappings, runs, tokens, audit)),
+    ):
         assert all(one.include_in_schema for one in router.routes if isinstance(one, APIRoute))
 
 
@@ -109,7 +113,11 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
 
 
 NEW_TOKEN = ("POST", "/api/v1/tokens")
+MAPPING = "/api/v1/integrations/{integration_id}/mappings/{pair}"
+LINES = {"lines": [{"left": "Company_Name", "right": "contact_name"}]}
 BODIES = {
     ("POST", "/api/v1/integrations"): {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},
     NEW_TOKEN: {"name": "new", "role": "viewer"},
+    ("PUT", MAPPING): LINES,
+    ("POST", f"{MAPPING}/check"): LINES,
 }
