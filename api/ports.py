@@ -12,6 +12,7 @@ from shared.services.connections import ConnectionService
 from shared.services.events import EventService
 from shared.services.integrations import IntegrationService
 from shared.services.mappings import MappingService
+from shared.services.records import RecordService
 from shared.services.runs import RunService
 from shared.services.workspaces import host_actor
 from shared.settings import Settings
@@ -31,6 +32,7 @@ class Doors:
     connections: ConnectionService
     integrations: IntegrationService
     mappings: MappingService
+    records: RecordService
     runs: RunService
     events: EventService
     tokens: ApiTokenService
@@ -60,6 +62,7 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
         connections=connections,
         integrations=integrations,
         mappings=MappingService(database),
+        records=RecordService(database, integrations),
         runs=RunService(database, wake, integrations),
         events=EventService(database, bus, wake, connections, settings),
         tokens=ApiTokenService(database),

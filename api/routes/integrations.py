@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.bearer import needs
 from api.deps import MOST_ID, Id, TheActor, TheDoors
 from shared.services.events import RecordSync
 from shared.services.integrations import IntegrationView
+from shared.services.records import RecordView
 from shared.sync.access import Permission
 from shared.sync.model import Side
 
@@ -72,6 +73,24 @@ def fetch(doors: TheDoors, actor: TheActor, integration_id: Id) -> Started:
 @router.post("/{integration_id}/sync", status_code=202, summary="Sync Now", **needs(Permission.SYNC))
 def sync_now(doors: TheDoors, actor: TheActor, integration_id: Id) -> Started:
     return Started(sync_id=doors.runs.sync_now(actor, integration_id))
+
+
+@router.get(
+    "/{integration_id}/records/{pair}/{side}/{record_id}",
+    summary="A record's page: to what it is bound, what it waits for, what was done to it",
+    **needs(Permission.READ_LOGS),
+)
+def get_record(
+    doors: TheDoors,
+    actor: TheActor,
+    integration_id: Id,
+    pair: Short,
+    side: Side,
+    record_id: Short,
+    before_id: Annotated[int | None, Query(ge=1, le=MOST_ID)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> RecordView:
+    return doors.records.get(actor, integration_id, pair, side, record_id, before_id=before_id, limit=limit)
 
 
 @router.post(

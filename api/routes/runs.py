@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from api.bearer import needs
 from api.deps import MOST_ID, Id, TheActor, TheDoors
-from shared.services.runs import RunView
+from shared.services.runs import FailureGroup, Failures, RunView
 from shared.sync.access import Permission
 from shared.sync.model import OutcomeKind
 
@@ -43,15 +43,27 @@ def list_outcomes(
     return doors.runs.outcomes(actor, sync_id, outcome=outcome, after_id=after_id, limit=limit)
 
 
+@router.get("/{sync_id}/failures", summary="Failures by modules, direction and reason", **needs(Permission.READ_LOGS))
+def list_failures(doors: TheDoors, actor: TheActor, sync_id: Id) -> list[FailureGroup]:
+    return doors.runs.failure_groups(actor, sync_id)
+
+
+Some = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+
+
 @router.get(
     "/{sync_id}/failures.csv",
-    summary="Failed records with their reasons",
+    summary="Failed records with their reasons: all, or those of a group",
     response_class=Response,
     **needs(Permission.READ_LOGS),
 )
-def failures_csv(doors: TheDoors, actor: TheActor, sync_id: Id) -> Response:
+def failures_csv(
+    doors: TheDoors, actor: TheActor, sync_id: Id, pair: Some = None, direction: Some = None, reason: Some = None
+) -> Response:
+    wanted = Failures(pair, direction, reason)
+    name = doors.runs.failures_name(actor, sync_id, wanted)
     return Response(
-        doors.runs.failures_csv(actor, sync_id),
+        doors.runs.failures_csv(actor, sync_id, wanted),
         media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="FailureLogs-{sync_id}.csv"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -18,10 +18,12 @@ from shared.db.repositories import audit
 from shared.db.session import Database
 from shared.engine.housekeeping import new_run
 from shared.errors import NotFound, OrgHeld, Refused
+from shared.integrations.registry import integration as declared
 from shared.services.integrations import IntegrationService
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
 from shared.sync.guards import may_start
+from shared.sync.model import OutcomeKind, Side
 from shared.sync.reasons import REASONS, sentence
 from shared.sync.states import RunKind
 
@@ -69,6 +71,27 @@ class RunView:
     @property
     def ended(self) -> bool:
         return self.state in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Which failures of a sync; None: any."""
+
+    pair: str | None = None
+    direction: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures of one cause. The first three are what `Failures` asks for."""
+
+    pair: str
+    direction: str
+    reason: str
+    sentence: str
+    remedy: str
+    records: int
 
 
 class RunService:
@@ -127,21 +150,41 @@ class RunService:
             rows = outcome_queries.list_outcomes(
                 session, actor.workspace, run_id, outcome=outcome, after_id=after_id, limit=limit
             )
-        return [_explained(row) for row in rows]
+        return [explained(row) for row in rows]
 
-    def failures(self, actor: Actor, run_id: int) -> list[dict[str, Any]]:
+    def failures(self, actor: Actor, run_id: int, wanted: Failures = Failures()) -> list[dict[str, Any]]:
         self.get(actor, run_id)
         with self._db.transaction() as session:
-            return [_explained(row) for row in outcome_queries.iterate_failures(session, actor.workspace, run_id)]
+            rows = outcome_queries.iterate_failures(session, actor.workspace, run_id, asdict(wanted))
+            return [explained(row) for row in rows]
 
-    def failures_csv(self, actor: Actor, run_id: int) -> str:
+    def failure_groups(self, actor: Actor, run_id: int) -> list[FailureGroup]:
+        """The failures of a sync by modules, direction and reason, the most first (LG-3)."""
+        failed = [one for one in self.get(actor, run_id).counts if one.outcome == OutcomeKind.FAILED]
+        return [
+            FailureGroup(one.pair, one.direction, one.reason, REASONS[one.reason].sentence, REASONS[one.reason].remedy,
+                         one.records)
+            for one in sorted(failed, key=lambda one: (-one.records, one.pair, one.direction, one.reason))
+            if one.reason in REASONS
+        ]  # fmt: skip
+
+    def failures_name(self, actor: Actor, run_id: int, wanted: Failures) -> str:
+        """`<Module>FailureLogs.csv` of the module that the records come from; several modules have no such name."""
+        if not (wanted.pair and wanted.direction):
+            return f"FailureLogs-{run_id}.csv"
+        view = self._integrations.get(actor, self.get(actor, run_id).integration_id)
+        declaration = declared(view.kind).declaration(wanted.pair)
+        side = Side.LEFT if wanted.direction.partition(">")[0] == view.left_vendor else Side.RIGHT
+        return f"{declaration.module(side)}FailureLogs.csv"
+
+    def failures_csv(self, actor: Actor, run_id: int, wanted: Failures = Failures()) -> str:
         """RFC 4180, one line per failed record with its reason (LG-3); cells cannot be formulas."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\r\n")
         writer.writerow(
             ["module", "direction", "record", "twin", "reason", "what happened", "what to do", "tries", "at"]
         )
-        for row in self.failures(actor, run_id):
+        for row in self.failures(actor, run_id, wanted):
             cells = (
                 row["pair"],
                 row["direction"],
@@ -168,7 +211,7 @@ def _neutral(cell: str) -> str:
     return "'" + cell if risky else cell
 
 
-def _explained(row: RowMapping) -> dict[str, Any]:
+def explained(row: RowMapping) -> dict[str, Any]:
     reason = REASONS.get(row["reason"])
     return {
         **row,

@@ -1,33 +1,40 @@
-"""`sync-record`: one record, now (TR-6)."""
+"""`sync-record`: one record, now (TR-6); `record`: its page (LG-5)."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.output import say, tell, tell_json, words
+from api.cli.output import local, say, table, tell, tell_json, words
 from api.cli.session import IntegrationId, Json, doors, wants_json
 from shared.sync.model import Side
 from shared.sync.reasons import REASONS, sentence
 
 if TYPE_CHECKING:
     from shared.services.events import RecordSync
+    from shared.services.records import RecordView
+
+_Modules = Annotated[str, typer.Argument(metavar="MODULES", help="Such as companies; see `bothways integrations`.")]
+_Side = Annotated[Side, typer.Argument(help="Where the record is.")]
+_RecordId = Annotated[str, typer.Argument(metavar="RECORD", help="The vendor's id of it.")]
 
 _POLL_S = 0.1
 
 
 def register(app: typer.Typer) -> None:
     app.command(name="sync-record", rich_help_panel="Syncs")(sync_record)
+    app.command(rich_help_panel="Syncs")(record)
 
 
 def sync_record(
     context: typer.Context,
     integration: IntegrationId,
-    pair: Annotated[str, typer.Argument(help="As `bothways integrations` names it, such as companies.")],
-    side: Annotated[Side, typer.Argument(help="Where the record is.")],
-    record_id: Annotated[str, typer.Argument(help="The vendor's id of it.")],
+    pair: _Modules,
+    side: _Side,
+    record_id: _RecordId,
     wait_s: Annotated[float, typer.Option(min=0, max=600, help="Seconds to wait for its outcome.")] = 60.0,
     as_json: Json = False,
 ) -> None:
@@ -57,3 +64,43 @@ def _tell(found: RecordSync) -> None:
         tell(f"It waits: {found.waiting_for}. It is synced as soon as it can be.")
     else:
         tell("It is kept, and synced as soon as its orgs are free.")
+
+
+def record(
+    context: typer.Context,
+    integration: IntegrationId,
+    pair: _Modules,
+    side: _Side,
+    record_id: _RecordId,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Syncs of it at most, the newest.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """To what a record is bound, what it waits for, and what was done to it."""
+    with doors() as opened:
+        view = opened.records.get(opened.host(), integration, pair, side, record_id, limit=limit)
+    if wants_json(context, as_json):
+        tell_json(view)
+    else:
+        _page(view)
+
+
+def _page(view: RecordView) -> None:
+    if view.twin_id is None:
+        tell(f"{view.module} {view.record_id} is not bound.")
+    else:
+        state = "" if view.binding == "live" else f", {words(view.binding or '')}"
+        by = f"since {local(view.bound_at)}, by sync {view.bound_by_sync}"
+        tell(f"{view.module} {view.record_id} is bound to {view.twin_module} {view.twin_id} {by}{state}.")
+    if view.waiting is not None:
+        when = "with the next sync" if view.waiting.due_at is None else f"at {local(view.waiting.due_at)}"
+        tell(f"{view.waiting.sentence}. {view.waiting.remedy} Tried again {when}.")
+    rows = (
+        (one["run_id"], local(one["at"]), one["direction"], words(one["outcome"]), one["sentence"], _fields(one))
+        for one in view.history
+    )
+    table(("sync", "at", "direction", "outcome", "why", "changed"), rows, numbers=["sync"])
+
+
+def _fields(row: Mapping[str, Any]) -> str:
+    """Names alone: values are in --json."""
+    return ", ".join(dict.fromkeys(str(one["field"]) for one in row["changes"]))

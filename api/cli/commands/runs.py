@@ -20,7 +20,7 @@ from shared.sync.reasons import REASONS
 if TYPE_CHECKING:
     from api.ports import Doors
     from shared.services.integrations import IntegrationView
-    from shared.services.runs import RunView
+    from shared.services.runs import FailureGroup, RunView
     from shared.sync.access import Actor
 
 _EXIT_CODES = {"completed": 0, "completed_with_failures": 2}
@@ -161,21 +161,32 @@ def failures(
     sync_id: SyncId,
     csv: Annotated[bool, typer.Option("--csv", help="As CSV, on stdout or into --output.")] = False,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="A file or folder for the CSV.")] = None,
+    groups: Annotated[bool, typer.Option("--groups", help="How many, by modules, direction and reason.")] = False,
+    pair: Annotated[str | None, typer.Option(metavar="MODULES", help="Only of these.")] = None,
+    direction: Annotated[str | None, typer.Option(help="Such as zoho_fsm>zoho_books.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only with this reason.")] = None,
     as_json: Json = False,
 ) -> None:
     """The records that failed in a sync: why, and what to do."""
+    from shared.services.runs import Failures
+
+    wanted = Failures(pair, direction, reason)
     as_json = wants_json(context, as_json)
     csv = csv or output is not None
     if csv and as_json:
         raise typer.BadParameter("Choose one of --csv and --json.")
     with doors() as opened:
         actor = opened.host()
+        if groups:
+            _groups(opened.runs.failure_groups(actor, sync_id), as_json)
+            return
         if csv:
-            content = opened.runs.failures_csv(actor, sync_id)
+            content = opened.runs.failures_csv(actor, sync_id, wanted)
+            name = opened.runs.failures_name(actor, sync_id, wanted)
         else:
-            found = opened.runs.failures(actor, sync_id)
+            found = opened.runs.failures(actor, sync_id, wanted)
     if csv:
-        _deliver(content, sync_id, output)
+        _deliver(content, name, output)
     elif as_json:
         tell_json(found)
     elif not found:
@@ -184,12 +195,20 @@ def failures(
         _records(found)
 
 
-def _deliver(content: str, sync_id: int, output: Path | None) -> None:
+def _groups(found: Sequence[FailureGroup], as_json: bool) -> None:
+    if as_json:
+        tell_json(found)
+        return
+    rows = ((one.records, one.pair, one.direction, one.reason, f"{one.sentence}. {one.remedy}") for one in found)
+    table(("records", "modules", "direction", "reason", "what to do"), rows, numbers=["records"])
+
+
+def _deliver(content: str, name: str, output: Path | None) -> None:
     """Raises ConfigError where the file cannot be written. It holds record ids: for its owner only."""
     if output is None:
         sys.stdout.write(content)
         return
-    path = output / f"FailureLogs-{sync_id}.csv" if output.is_dir() else output
+    path = output / name if output.is_dir() else output
     try:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(opened, "w", encoding="utf-8", newline="") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
@@ -24,10 +24,16 @@ def list_outcomes(
     return list(session.execute(query, values).mappings())
 
 
-def iterate_failures(session: Session, workspace_id: int, run_id: int) -> Iterator[RowMapping]:
+def iterate_failures(
+    session: Session, workspace_id: int, run_id: int, wanted: Mapping[str, str | None]
+) -> Iterator[RowMapping]:
+    """`wanted` has pair, direction and reason; None: any."""
     query = text(
         f"SELECT {_COLUMNS} FROM outcome WHERE workspace_id = :workspace AND run_id = :run AND outcome = 'failed' "
-        "ORDER BY pair, id"
+        "AND (CAST(:pair AS text) IS NULL OR pair = :pair) "
+        "AND (CAST(:direction AS text) IS NULL OR direction = :direction) "
+        "AND (CAST(:reason AS text) IS NULL OR reason = :reason) ORDER BY pair, id"
     )
-    result = session.execute(query, {"workspace": workspace_id, "run": run_id}, execution_options={"yield_per": 500})
+    values = {"workspace": workspace_id, "run": run_id, **wanted}
+    result = session.execute(query, values, execution_options={"yield_per": 500})
     yield from result.mappings()
