@@ -14,7 +14,7 @@ from shared.sync.events import Origin
 from shared.sync.mapping import label
 from shared.sync.match import fold_key
 from shared.sync.model import ActionKind, FieldDef, RecordId, Side
-from shared.sync.plan import plan
+from shared.sync.plan import in_scope, plan
 from shared.sync.reasons import Code
 from shared.sync.values import is_unreadable
 
@@ -103,7 +103,8 @@ class Twins:
             # It may be the very record that is looked for: whoever took it for absent would make it twice.
             self._settler.unreadable(work, [label(pair.fields(side).get(field) or FieldDef(field))])
             return None
-        same_key = [row for row in rows if fold_key(row.get(field)) == key]
+        # One of another type has the name and is no twin: a create will meet it, and fail with that reason.
+        same_key = [row for row in rows if fold_key(row.get(field)) == key and in_scope(pair, side, row)]
         bound = self._known.bindings(pair.name, side, [row.id for row in same_key])
         candidates = [match.Candidate(row.id, key, row.id in bound) for row in same_key]
         match found := match.resolve(key, candidates):

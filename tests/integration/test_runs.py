@@ -614,3 +614,15 @@ def test_a_record_that_ends_its_worker_each_time_is_set_aside(world: World) -> N
     attempt = world.office.value("SELECT attempt FROM outcome WHERE reason = 'POISON'")
     assert attempt == world.office.settings.attempts_by_crash
     assert world.office.value("SELECT count(*) FROM open_batch") == 0
+
+
+@pytest.mark.rule("DU-2", "LG-4")
+def test_a_name_that_a_record_of_another_type_has_fails_and_says_so(world: World) -> None:
+    """A vendor in Books is no customer, so it is no twin; but no customer may have its name."""
+    taken = world.company("Taken")
+    world.seed(BOOKS, "contacts", {"contact_name": "Taken", "contact_type": "vendor"})
+    world.fetch()
+    run = world.sync()
+    failed = world.outcomes(run.id, "failed")
+    assert [(one["record_id"], one["reason"]) for one in failed] == [(taken, "DUPLICATE_NAME")]
+    assert world.twin(taken) is None
