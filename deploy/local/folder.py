@@ -1,5 +1,6 @@
 """Data folders: who holds one, what is kept in it, and who may reach it. Also free ports."""
 
+import atexit
 import fcntl
 import hashlib
 import json
@@ -13,6 +14,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -108,7 +110,7 @@ def kept_secret(path: Path) -> str:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on.
+    """A TCP port on 127.0.0.1 that nobody listens on, and that nobody else is given by this until we listen or end.
 
     Below the range the kernel takes client ports from: inside it a client that dials a server which is down can be
     given the server's own port, connect to itself, and keep the server from coming back.
@@ -122,8 +124,37 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        return port
+        if _reserved(port):
+            return port
     raise LocalStackError("No free TCP port was found on 127.0.0.1.")
+
+
+def _reserved(port: int) -> bool:
+    """Seconds lie between the choice of a port and whoever listens on it: many stacks that start at once met there.
+
+    The mark is a name in the kernel, not a file: it goes with its process.
+    """
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0bothways-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _marks.append(mark)
+    if len(_marks) > _MOST_MARKS:
+        _marks.popleft().close()
+    return True
+
+
+_marks: deque[socket.socket] = deque()
+_MOST_MARKS = 64
+"""The oldest is long listened on, or given up."""
+
+
+@atexit.register
+def _forget_marks() -> None:
+    while _marks:
+        _marks.popleft().close()
 
 
 def wheel_folder(module: str, wheel: str, setting: str) -> Path:

@@ -18,9 +18,11 @@ from shared.db.repositories import audit
 from shared.db.session import Database, make_engine
 from shared.engine import housekeeping
 from shared.errors import BothwaysError, NotAllowed
+from shared.integrations.defaults import Line
 from shared.services.api_tokens import ApiTokenService
 from shared.services.audit import AuditEntry, AuditService
 from shared.services.integrations import IntegrationService
+from shared.services.mappings import MappingService
 from shared.services.workspaces import host_actor
 from shared.sync.access import Actor, ActorKind, Role, host, permissions_of
 from shared.sync.audit import Action
@@ -68,6 +70,8 @@ def acts(world: World) -> dict[Action, Callable[[Actor], object]]:
     """Every act of the closed list that is not made by setting up: a new one fails the test below until it is here."""
     office, books = world.office, world.orgs[BOOKS].connection_id
     tokens = ApiTokenService(office.db)
+    mappings = MappingService(office.db)
+    lines = [Line(left="Company_Name", right="contact_name")]
     victim = made(office.db, Role.VIEWER, name="victim").view.id
     office.sql("UPDATE integration SET fetched_at = now()")
     company = world.company("Kanary & Sons")
@@ -88,6 +92,7 @@ def acts(world: World) -> dict[Action, Callable[[Actor], object]]:
         ),
         Action.SYNC_ASKED: lambda actor: world.ended(world.runs.sync_now(actor, world.integration)),
         Action.FETCH_ASKED: lambda actor: world.ended(world.runs.fetch(actor, world.integration)),
+        Action.MAPPING_SAVED: lambda actor: mappings.save(actor, world.integration, "companies", lines),
         Action.TOKEN_MADE: lambda actor: tokens.add(actor, "new", Role.VIEWER),
         Action.TOKEN_REVOKED: lambda actor: tokens.revoke(actor, victim),
         Action.KEYS_ROTATED: rotate,

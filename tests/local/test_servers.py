@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -196,6 +197,21 @@ def test_valkey_runs_with_the_settings_we_rely_on(folder: Path) -> None:
 def test_ports_lie_below_those_the_kernel_gives_to_clients() -> None:
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert low <= 12000 or all(free_port() < low for _ in range(20))
+
+
+def test_a_port_that_was_given_is_not_given_again_before_anybody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not to another process either: the mark is the kernel's."""
+    numbers = random.SystemRandom().sample(range(20000, 30000), k=200)
+
+    class Same:
+        def sample(self, population: object, k: int) -> list[int]:
+            return numbers[:k]
+
+    monkeypatch.setattr(random, "SystemRandom", Same)
+    mine = [free_port() for _ in range(5)]
+    assert len(set(mine)) == 5
+    ask = f"import deploy.local.folder as f; print([p for p in {mine} if f._reserved(p)])"
+    assert subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_signals_to_the_gone_are_no_error() -> None:
