@@ -199,7 +199,10 @@ def _note_ends(session: Session, batch: ResultBatch, ends: Mapping[str, str]) ->
         session.execute(
             text(
                 "INSERT INTO event_done (event_id, outcome_event, workspace_id) "
-                "SELECT e, o, :workspace FROM unnest(CAST(:ids AS text[]), CAST(:outcomes AS text[])) AS f(e, o) "
+                # One that was worked on twice ended in an outcome of another name already: that is where these end.
+                "SELECT e, coalesce(d.outcome_event, o), :workspace "
+                "FROM unnest(CAST(:ids AS text[]), CAST(:outcomes AS text[])) AS f(e, o) "
+                "LEFT JOIN event_done d ON d.event_id = o "
                 "ON CONFLICT (event_id) DO UPDATE SET outcome_event = excluded.outcome_event "
                 "WHERE event_done.outcome_event IS NULL"
             ),

@@ -60,8 +60,19 @@ def _speaks_for(view: View, delivery: Delivery, outcome: Outcome, slack_ms: floa
     if before_end and (after_start or outcome.events > 1):
         return True  # it is the event, or the first of several
     if outcome.origin == "webhook":
-        return after_start  # a later event of the record: read afresh
+        # A later event of the record: read afresh. Or one that was worked on together with an earlier event which had
+        # its outcome by then (its worker was frozen, and went on): the row tells the time of the first of the two.
+        return after_start or (before_end and _told_twice(view, delivery, outcome))
     return after_start and _had_trouble(view, (delivery.vendor, delivery.record))
+
+
+def _told_twice(view: View, delivery: Delivery, outcome: Outcome) -> bool:
+    same = [
+        one
+        for one in view.outcomes[delivery.vendor, delivery.record]
+        if one.received_ms == outcome.received_ms and one.at_ms < outcome.at_ms
+    ]
+    return bool(same) and outcome.at_ms >= delivery.at_ms
 
 
 def _had_trouble(view: View, key: Key) -> bool:

@@ -134,6 +134,8 @@ class Expect:
     the restore). What was accepted in them must be found by a later sync, and has no outcome of its own."""
     database_lost_ms: tuple[tuple[float, float], ...] = ()
     """Those of them that Postgres forgot: what was pushed then is in no log of ours."""
+    clocks_moved: bool = False
+    """The vendors' clocks were set while the cell was on: what they told before says nothing by where they are now."""
     hidden_ms: float = 0.0
     """How long a vendor hides a new record from its lists and searches."""
     frozen_ms: tuple[tuple[float, float], ...] = ()

@@ -129,6 +129,15 @@ def test_what_redis_forgot_was_found_by_a_sync_since(world: World) -> None:
     assert silent(world)
 
 
+def test_an_event_that_was_worked_on_with_an_earlier_one_has_that_one_s_time(world: World) -> None:
+    """The earlier one had its outcome already: its worker was frozen, and went on."""
+    world.deliveries.append(delivery(7, at_ms=T0 + 2_050))
+    world.outcomes.append(outcome(31, outcome="unchanged", received_ms=T0 + 1_500, at_ms=T0 + 2_400))
+    assert world.audit().promises == ["P1"]
+    world.outcomes.append(outcome(30, outcome="unchanged", received_ms=T0 + 1_500, at_ms=T0 + 2_300))
+    assert silent(world)
+
+
 def test_what_fetch_bound_is_no_outcome_of_a_delivery(world: World) -> None:
     world.outcomes[0] = replace(world.outcomes[0], origin="fetch", received_ms=None)
     assert world.audit().promises == ["P1"]
@@ -358,6 +367,13 @@ def test_a_list_that_was_answered_slowly_tells_a_late_time(world: World) -> None
     world.listings.append(Listing(1, "items", "left", True, True, read_ms=T0 + 2_010, vendor_ms=T0 + 9_000))
     assert world.audit().promises == ["P12"]
     world.calls.append(call(9, FSM, module="Service_And_Parts", record=None, at_ms=T0 + 2_020, ms=6_900.0))
+    assert silent(world)
+
+
+def test_a_clock_that_was_set_meanwhile_tells_nothing_of_a_list_before(world: World) -> None:
+    world.listings.append(Listing(1, "items", "left", True, True, read_ms=T0 + 2_010, vendor_ms=T0 + 300_000))
+    assert world.audit().promises == ["P12"]
+    world.may(clocks_moved=True)
     assert silent(world)
 
 

@@ -274,6 +274,20 @@ def test_a_plan_from_an_older_version_is_planned_again(desk: Desk) -> None:
     check_counters(desk.office)
 
 
+@pytest.mark.rule("P9")
+def test_what_waited_for_an_event_that_ended_under_another_s_name_ends_there_too(desk: Desk) -> None:
+    """ "b" was folded into "a" and is worked on once more (its worker was frozen, and went on): its second result
+    answers the one that waits, and has no row of its own."""
+    desk.save(desk.batch(desk.result("1", "updated", event_ids=["a", "b"], binding=desk.bound("1", 0))))
+    desk.save(desk.batch(desk.result("1", None, event_ids=["e-1"], wait=desk.wait("1", "retry", 30))))
+    later = desk.office.value("SELECT clock_timestamp()").isoformat()
+    desk.save(replace(desk.batch(desk.result("1", "unchanged", event_ids=["b"])), opened_at=later))
+    assert desk.due() == []
+    ended = {row["event_id"]: row["outcome_event"] for row in desk.office.sql("SELECT * FROM event_done")}
+    assert ended == {"a": "a", "b": "a", "e-1": "a"}
+    assert desk.outcomes() == [("1", "updated")]
+
+
 @pytest.mark.rule("P5")
 def test_of_two_plans_from_one_version_the_second_is_planned_again(desk: Desk) -> None:
     desk.save(desk.batch(desk.result("1", "created", binding=desk.bound("1", 0))))

@@ -108,6 +108,7 @@ def vendor_clock(first_s: float, then_s: float) -> Body:
     """A sync by one time, edits by another that no webhook tells of, and a sync that must find them."""
 
     def body(scene: Scene) -> None:
+        scene.expect["clocks_moved"] = True
         _set_clocks(scene, first_s)
         try:
             scene.load(6)
