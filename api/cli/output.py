@@ -71,6 +71,9 @@ def _plain(value: object) -> object:
             return [_plain(inner) for inner in value]
     if is_dataclass(value) and not isinstance(value, type):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    dump = getattr(value, "model_dump", None)  # pydantic itself takes a while to import
+    if callable(dump):
+        return _plain(dump())
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 

@@ -42,9 +42,10 @@ def taken(connection: Any) -> Any:
 
 def test_a_channel_whose_connection_was_given_up_is_closed_without_a_mistake(connection: Any) -> None:
     """A mistake there ends the worker: each restart of Redis would cost the time of starting every worker anew."""
-    taken(connection)
+    channel = taken(connection).channel
     connection.transport.client = None
-    connection.default_channel.close()
+    channel.close()
+    assert channel.closed
 
 
 def test_an_acknowledgement_that_comes_after_its_connection_is_no_mistake(connection: Any) -> None:
@@ -52,6 +53,7 @@ def test_an_acknowledgement_that_comes_after_its_connection_is_no_mistake(connec
     connection.transport.client = None
     message.channel.close()
     message.ack()
+    assert message.acknowledged
 
 
 def test_a_connection_that_is_closed_in_peace_puts_back_what_was_not_acknowledged(connection: Any) -> None:

@@ -1,0 +1,90 @@
+"""`bothways mapping`, `record` and `failures --groups`: what services know, on a terminal and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_cli import Bothways, World, _environment, bothways, database, settings, world
+
+__all__ = ["_environment", "bothways", "database", "settings", "world"]
+
+FIRST = "- {left: Company_Name, right: contact_name}\n"
+
+
+@pytest.fixture
+def connected(world: World) -> World:
+    for org, vendor in ((1, "zoho_fsm"), (2, "zoho_books")):
+        world.sql(
+            "INSERT INTO connection (workspace_id, org_id, vendor, data_centre, accounts_server, api_domain, "
+            "client_id) VALUES (:w, :org, :vendor, 'us', 'https://a.test', 'https://b.test', 'c')",
+            w=world.workspace, org=org, vendor=vendor,
+        )  # fmt: skip
+    return world
+
+
+@pytest.mark.rule("FM-1", "PE-3")
+def test_a_mapping_is_shown_checked_saved_and_taken_back(connected: World, bothways: Bothways, tmp_path: Path) -> None:
+    shown = bothways("mapping", 1, "companies").out
+    assert "(the default)" in shown
+    assert "Company name" in shown
+    wrong, good = tmp_path / "wrong.yaml", tmp_path / "good.yaml"
+    wrong.write_text(FIRST + "- {left: Fax, right: status}\n")
+    good.write_text(FIRST + "- {left: Phone, right: contact_number, flow: to_right}\n")
+    assert "Wrong: Status cannot be written" in bothways("mapping", 1, "companies", "--check", wrong).out
+    assert bothways("mapping", 1, "companies", "--check", good).out == "Nothing is wrong with it.\n"
+    refused = bothways("mapping", 1, "companies", "--save", wrong)
+    assert (refused.code, refused.err[:15]) == (1, "MAPPING_REFUSED")
+    assert bothways("mapping", 1, "companies", "--json").json["default"]
+    saved = bothways("mapping", 1, "companies", "--save", good, "--json").json
+    assert [(one["left"], one["flow"]) for one in saved["lines"]] == [("Company_Name", "both"), ("Phone", "to_right")]
+    assert bothways("mapping", 1, "companies", "--default", "--json").json["default"]
+
+
+@pytest.mark.parametrize("text", ["- [", "- {left: a}\n", "just words", "- {left: a, right: b, code: 1}\n"])
+def test_a_file_that_is_no_mapping_is_refused_in_a_sentence(
+    connected: World, bothways: Bothways, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    said = bothways("mapping", 1, "companies", "--save", file)
+    assert (said.code, said.err[:12]) == (1, "BAD_MAPPING:")
+
+
+def test_only_one_thing_is_done_at_a_time(connected: World, bothways: Bothways, tmp_path: Path) -> None:
+    file = tmp_path / "good.yaml"
+    file.write_text(FIRST)
+    both = bothways("mapping", 1, "companies", "--save", file, "--default")
+    assert (both.code, both.err[:12]) == (1, "BAD_OPTIONS:")
+    assert bothways("mapping", 1, "people").code == 1
+
+
+@pytest.mark.rule("LG-3")
+def test_failures_by_cause_and_the_file_of_one(world: World, bothways: Bothways, tmp_path: Path) -> None:
+    run = world.run("completed_with_failures")
+    world.count(run, "failed", 2, reason="NO_KEY")
+    world.count(run, "failed", 1, reason="AMBIGUOUS_MATCH")
+    for record, reason in (("r1", "NO_KEY"), ("r2", "NO_KEY"), ("r3", "AMBIGUOUS_MATCH")):
+        world.outcome(run, record, reason=reason, event=record)
+    groups = bothways("failures", run, "--groups", "--json").json
+    assert [(one["reason"], one["records"]) for one in groups] == [("NO_KEY", 2), ("AMBIGUOUS_MATCH", 1)]
+    assert "AMBIGUOUS_MATCH" in bothways("failures", run, "--groups").out
+    asked = ("--pair", "companies", "--direction", "zoho_fsm>zoho_books", "--reason", "NO_KEY")
+    bothways("failures", run, *asked, "--output", tmp_path)
+    rows = list(csv.reader(io.StringIO((tmp_path / "CompaniesFailureLogs.csv").read_text(), newline="")))
+    assert [row[2] for row in rows[1:]] == ["r1", "r2"]
+
+
+@pytest.mark.rule("LG-5")
+def test_a_record_s_page(world: World, bothways: Bothways) -> None:
+    run = world.run("completed_with_failures")
+    world.outcome(run, "r1")
+    shown = bothways("record", 1, "companies", "left", "r1").out
+    assert "Companies r1 is not bound." in shown
+    assert "The match key is empty" in shown
+    history = bothways("record", 1, "companies", "left", "r1", "--json").json["history"]
+    assert [(one["run_id"], one["reason"]) for one in history] == [(run, "NO_KEY")]
+    assert bothways("record", 1, "people", "left", "r1").code == 1
