@@ -24,7 +24,7 @@ up: $(STAMP) ## Run the whole stack here until Ctrl-C; data in .bothways (ARGS=.
 	@.venv/bin/bothways up $(ARGS)
 
 test: $(STAMP) ## Run all tests (ARGS="-k name")
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(STAMP) ## Play the fault matrix, 25 minutes at most; writes chaos.json (ARGS="--only redis_kill")
 	@$(PY) -m tests.chaos $(ARGS)

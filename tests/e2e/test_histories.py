@@ -1,6 +1,6 @@
 """Random edits on both sides, webhooks doubled and lost: both sides agree, nothing doubled, no unclashed edit lost.
 
-Fifty histories, ten at a time on one stack (each has its records to itself). A history is a sequence of rounds; in a
+Fifty histories, twenty-five at a time on one stack (each has its records to itself). A history is a sequence of rounds; in a
 round people edit while the product works; then all is quiet, a sync repairs what lost webhooks left, and it is looked
 at. The seed of a history decides everything that people do; it is in the message of each failure.
 """
@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.world import BOOKS, FSM, AlreadyThereError, Json, World, await_that, running_world
 
-HISTORIES, AT_ONCE, ROUNDS, EDITS = 50, 10, 3, 8
+HISTORIES, AT_ONCE, ROUNDS, EDITS = 50, 25, 3, 8
 
 COMPANY_FIELDS = ("website", "Service_Address.Street_1", "Service_Address.City", "Billing_Address.Zip_Code")
 ITEM_FIELDS = ("price", "description", "sku")

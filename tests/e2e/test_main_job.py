@@ -13,22 +13,30 @@ from tests.e2e.world import BOOKS, FSM, Json, World, await_that, running_world, 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
+    """Of this test alone, for counts of everything."""
     with running_world(tmp_path) as found:
         yield found
 
 
-def company(number: int, **more: object) -> Json:
+@pytest.fixture(scope="module")
+def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """For tests that have records of their own, and leave all quiet."""
+    with running_world(tmp_path_factory.mktemp("main_job")) as found:
+        yield found
+
+
+def company(number: int, prefix: str = "", **more: object) -> Json:
     return {
-        "Company_Name": f"Company {number}",
+        "Company_Name": f"{prefix}Company {number}",
         "Website": f"https://{number}.example.com",
         "Service_Address": {"Street_1": f"{number} High Street", "City": "Leeds"},
         **more,
     }
 
 
-def customer(number: int, **more: object) -> Json:
+def customer(number: int, prefix: str = "", **more: object) -> Json:
     return {
-        "contact_name": f"Company {number}",
+        "contact_name": f"{prefix}Company {number}",
         "contact_type": "customer",
         "customer_sub_type": "business",
         "billing_address": {"address": f"{number} Low Road", "city": "York"},
@@ -36,20 +44,27 @@ def customer(number: int, **more: object) -> Json:
     }
 
 
-def fill(world: World, size: int) -> None:
+def fill(world: World, size: int, prefix: str = "") -> None:
     """`size` companies and items on each side, a third of them on both, with differences."""
     shared_from = size - size // 3
-    world.seed(FSM, "Companies", [company(n) for n in range(size)])
-    world.seed(BOOKS, "contacts", [customer(n) for n in range(shared_from, shared_from + size)])
+    right = range(shared_from, shared_from + size)
+    world.seed(FSM, "Companies", [company(n, prefix) for n in range(size)])
+    world.seed(BOOKS, "contacts", [customer(n, prefix) for n in right])
     world.seed(
-        FSM, "Service_And_Parts", [{"Name": f"Item {n}", "Unit_Price": n + 0.5, "Type": "Service"} for n in range(size)]
+        FSM,
+        "Service_And_Parts",
+        [{"Name": f"{prefix}Item {n}", "Unit_Price": n + 0.5, "Type": "Service"} for n in range(size)],
     )
     world.seed(
         BOOKS,
         "items",
         [
-            {"name": f"ITEM {n} " if n % 2 else f"Item {n}", "rate": n + 0.25, "product_type": "service"}
-            for n in range(shared_from, shared_from + size)
+            {
+                "name": f"{prefix}ITEM {n} " if n % 2 else f"{prefix}Item {n}",
+                "rate": n + 0.25,
+                "product_type": "service",
+            }
+            for n in right
         ],
     )
 
@@ -93,15 +108,17 @@ def test_first_sync_then_silence(world: World) -> None:
 
 
 @pytest.mark.rule("TR-1", "P1")
-def test_a_change_arrives_by_webhook_alone(world: World) -> None:
-    fill(world, 6)
+def test_a_change_arrives_by_webhook_alone(shared_world: World) -> None:
+    world = shared_world
+    fill(world, 6, "W ")
     world.fetch()
-    world.sync()
+    synced = world.start("sync")
+    world.ended(synced)
     world.quiet()
     left = {row["Company_Name"]: row["id"] for row in world.records(FSM, "Companies")}
     right = {row["contact_name"]: row["contact_id"] for row in world.records(BOOKS, "contacts")}
-    world.people[FSM].put("Companies", left["Company 1"], {"Website": "https://new.example.com"})
-    world.people[BOOKS].put("contacts", right["Company 2"], {"billing_address": {"city": "Hull"}})
+    world.people[FSM].put("Companies", left["W Company 1"], {"Website": "https://new.example.com"})
+    world.people[BOOKS].put("contacts", right["W Company 2"], {"billing_address": {"city": "Hull"}})
     made = world.people[BOOKS].post("items", {"name": "Brand new", "rate": 12.34, "product_type": "service"})
     assert made
 
@@ -110,16 +127,16 @@ def test_a_change_arrives_by_webhook_alone(world: World) -> None:
         companies = {row["Company_Name"]: row for row in world.records(FSM, "Companies")}
         names = {row["Name"] for row in world.records(FSM, "Service_And_Parts")}
         return (
-            customers["Company 1"]["website"] == "https://new.example.com"
-            and (companies["Company 2"]["Billing_Address"] or {}).get("Billing_City") == "Hull"
+            customers["W Company 1"]["website"] == "https://new.example.com"
+            and (companies["W Company 2"]["Billing_Address"] or {}).get("Billing_City") == "Hull"
             and "Brand new" in names
         )
 
     await_that(arrived, "all three changes are on the other side")
     world.quiet()
     world.check_agreement()
-    runs = world.sql("SELECT kind FROM run ORDER BY id")
-    assert [row[0] for row in runs] == ["fetch", "sync", "webhook"]
+    later = world.sql("SELECT DISTINCT kind FROM run WHERE id > :synced", synced=synced)
+    assert [row[0] for row in later] in (["webhook"], []), "no sync brought it"
 
 
 @pytest.mark.rule("P1", "P3", "P7", "P9")
@@ -129,15 +146,16 @@ def test_a_change_arrives_by_webhook_alone(world: World) -> None:
         (1, ("worker-events",)),
         (2, ("worker-control",)),
         (3, ("worker-events", "worker-control")),
-        (4, ("worker-events",)),
     ],
 )
-def test_killed_in_the_middle_of_the_first_sync(world: World, seed: int, victims: tuple[str, ...]) -> None:
+def test_killed_in_the_middle_of_a_first_sync(shared_world: World, seed: int, victims: tuple[str, ...]) -> None:
+    world = shared_world
     chance = random.Random(seed)
-    fill(world, 60)
+    fill(world, 40, f"{seed} ")
     world.fetch()
+    world.forget_calls()
     sync_id = world.start("sync")
-    enough = chance.randrange(5, 150)
+    enough = chance.randrange(5, 100)
     await_that(lambda: sum(call["applied"] for call in world.writes()) >= enough, f"{enough} writes")
     for name in victims:
         world.stack.processes[name].kill()

@@ -38,7 +38,7 @@ def await_that(condition: Callable[[], bool], what: str, within_s: float = 60.0)
     ends = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < ends, f"never came true: {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 class AlreadyThereError(AssertionError):
