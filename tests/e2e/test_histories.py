@@ -1,8 +1,8 @@
 """Random edits on both sides, webhooks doubled and lost: both sides agree, nothing doubled, no unclashed edit lost.
 
-Fifty histories, twenty-five at a time on one stack (each has its records to itself). A history is a sequence of rounds; in a
-round people edit while the product works; then all is quiet, a sync repairs what lost webhooks left, and it is looked
-at. The seed of a history decides everything that people do; it is in the message of each failure.
+Fifty histories, twenty-five at a time on one stack (each has its records to itself). A history is a sequence of rounds;
+in a round people edit while the product works; then all is quiet, a sync repairs what lost webhooks left, and it is
+looked at. The seed of a history decides everything that people do; it is in the message of each failure.
 """
 
 from __future__ import annotations

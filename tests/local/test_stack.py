@@ -16,6 +16,7 @@ from deploy.local.process import LocalStackError, family, process_row, process_r
 from deploy.local.stack import StackOptions, Worker, json_line, options_from, summary
 from deploy.local.supervisor import StopAskedError
 from tests.local.dummies import DummyStack
+from tests.processes import command_lines
 
 # Addresses of servers that nobody calls: for tests of which the servers are no part.
 NO_SERVERS = {"DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0"}
@@ -52,7 +53,7 @@ WITHOUT_SERVERS = 8
 
 
 def left_of(pids: list[int]) -> list[str]:
-    return [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids if process_row(pid)]
+    return list(command_lines(pid for pid in pids if process_row(pid)).values())
 
 
 def test_ctrl_c_stops_everything_in_order(folder: Path) -> None:

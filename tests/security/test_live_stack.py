@@ -28,6 +28,7 @@ from shared.db.repositories.connections import SEALED_COLUMNS
 from shared.vault import load_vault
 from tests.callers import Carrying
 from tests.e2e.world import BOOKS, FSM, World, _connected, await_that
+from tests.processes import command_lines
 from tests.security.monitor import Monitor, monitoring
 from tests.security.redis_users import GuardedValkey, url_of
 
@@ -168,7 +169,7 @@ def look(left: Left, stack: Stack, world: World, valkey: ValkeyServer, roles: Ma
     with Redis.from_url(valkey.url, decode_responses=True) as admin:
         left.keys = {str(key): content(admin, str(key)) for key in admin.scan_iter(count=1000)}
         left.refused = {(row["username"], row["object"].lower()) for row in admin.acl_log()}
-    left.commands = "\n".join(Path(f"/proc/{pid}/cmdline").read_text(errors="replace") for pid in everybody(stack))
+    left.commands = "\n".join(command_lines(everybody(stack)).values())
     look_at_flower(left, stack)
 
 
