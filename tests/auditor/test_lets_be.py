@@ -384,6 +384,16 @@ def test_what_postgres_forgot_is_in_no_log(world: World) -> None:
     assert silent(world)
 
 
+def test_what_both_had_in_common_is_forgotten_with_what_was_written(world: World) -> None:
+    """Then the later of two records wins as a whole, also where only the other's field had been edited."""
+    shows(world, "https://a")
+    assert world.audit().promises == ["P5"]
+    world.may(database_lost_ms=((T0 + 2_000, T0 + 2_100),))
+    assert silent(world)
+    shows(world, "https://of nobody")
+    assert world.audit().promises == ["P5"]
+
+
 def test_a_write_that_names_no_fence_is_held_against_all_leases(world: World) -> None:
     world.calls[2] = replace(world.calls[2], request_id="")
     report = world.audit()
