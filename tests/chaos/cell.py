@@ -129,7 +129,7 @@ class Scene:
         """A while in the product's time, for faults that are to last so long."""
         time.sleep(self.scaled(seconds))
 
-    def load(self, each: int = 9, *, per_s: float = 10.0) -> int:
+    def load(self, each: int = 9, *, per_s: float = 5.0) -> int:
         """New records at every module, a sync that loads them, people who edit meanwhile. Its Sync ID."""
         self.people.bring(max(1, round(each * self.cell.load)))
         self.sync_id = self.rig.begin()
@@ -199,7 +199,7 @@ class Scene:
                 return
             if lived_at is None and self.rig.all_live():
                 lived_at = at
-            time.sleep(0.03)
+            time.sleep(0.1)
 
     def must(self, condition: bool, what: str) -> None:
         """A finding of the cell's own, beside the auditor's."""
@@ -268,7 +268,7 @@ def _play(rig: Rig, cell: Cell, scene: Scene, line: Line) -> None:
     line.healed_s = scene.healed_s()
     time.sleep(0.2)  # people work on for a moment after the fault
     scene.people.stop()
-    rig.wait(rig.is_quiet, "all is quiet", cell.quiet_wait_s)
+    rig.await_quiet("all is quiet", cell.quiet_wait_s)
     line.quiet_s = (time.monotonic() - (scene.over_at or 0.0)) / rig.shape.scale
     judge.judge(rig, scene, line)
     line.findings += scene.findings

@@ -41,7 +41,7 @@ def judge(rig: Rig, scene: Scene, line: Line) -> None:
         return
     rig.wait(lambda: versions_are_settled(rig), "no version at the vendors is of this second", 30)
     rig.ended(rig.begin())
-    rig.wait(rig.is_quiet, "all is quiet after one more sync", 60)
+    rig.await_quiet("all is quiet after one more sync", 60)
     _take(line, look(rig, scene, expect))
 
 

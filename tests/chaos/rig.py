@@ -43,6 +43,8 @@ Json = dict[str, Any]
 ACCOUNTS = "zoho_accounts"
 VENDORS = (FSM, BOOKS)
 START_S = 60.0
+_LOOK_S = 0.15
+"""Between two looks into Postgres, each with a connection of its own: more often, and looking is half of the work."""
 
 RUN_ENDED = ("completed", "completed_with_failures", "failed", "cancelled")
 
@@ -210,7 +212,7 @@ class Rig:
         }
         for what in ("fetch", "sync"):
             self.ended(self.begin(what), within_s=60)
-        self.wait(self.is_quiet, "all is quiet at the start", 60)
+        self.await_quiet("all is quiet at the start", 60)
 
     # The vendors
 
@@ -270,7 +272,7 @@ class Rig:
 
     def ended(self, sync_id: int, within_s: float = 240) -> str:
         """Waits for its end; its state."""
-        self.wait(lambda: self.run(sync_id)[1] is not None, f"sync {sync_id} ends", within_s)
+        self.wait(lambda: self.run(sync_id)[1] is not None, f"sync {sync_id} ends", within_s, every_s=_LOOK_S)
         return self.run(sync_id)[0]
 
     def progress(self, sync_id: int) -> tuple[Any, ...]:
@@ -307,13 +309,16 @@ class Rig:
         found.update({name: n for name, n in zip(names, self.sql(query)[0], strict=True) if n})
         return found
 
-    def wait(self, condition: Callable[[], object], what: str, within_s: float) -> None:
+    def wait(self, condition: Callable[[], object], what: str, within_s: float, *, every_s: float = 0.03) -> None:
         """Polls. The bound makes a hang a failure with a name, in seconds of the scale 0.1; it measures nothing."""
         ends = time.monotonic() + within_s * max(1.0, self.shape.scale * 10 / 2)
         while not condition():
             if time.monotonic() > ends:
                 raise RigError(f"never came true: {what}")
-            time.sleep(0.03)
+            time.sleep(every_s)
+
+    def await_quiet(self, what: str, within_s: float) -> None:
+        self.wait(self.is_quiet, what, within_s, every_s=_LOOK_S)
 
     def settings(self) -> Settings:
         """For the parts of the product that a cell uses itself, past the proxies to our servers."""

@@ -30,14 +30,14 @@ def off(scene: Scene, first: Mapping[str, float], then: Mapping[str, float]) -> 
         _set(scene, then)
         scene.rig.ended(scene.sync_id or 0)
         scene.people.stop()
-        scene.rig.wait(scene.rig.is_quiet, "quiet before the edits that nobody tells of", 60)
+        scene.rig.await_quiet("quiet before the edits that nobody tells of", 60)
         for vendor in VENDORS:
             scene.rig.fault(vendor, "webhook_lost", share=1.0)
         for _ in range(20):
             scene.people.some_edit()
         scene.sleep(25)
         scene.rig.ended(scene.rig.begin())
-        scene.rig.wait(scene.rig.is_quiet, "quiet after the edits", 60)
+        scene.rig.await_quiet("quiet after the edits", 60)
         for vendor in VENDORS:
             scene.rig.control("DELETE", vendor, "faults")
     finally:

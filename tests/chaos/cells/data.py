@@ -116,9 +116,9 @@ def poison(vendor: str, module: str, fields: dict[str, Any], *, must_fail: bool)
         scene.rig.ended(scene.sync_id or 0)
         _others_came_through(scene)
         scene.people.stop()
-        scene.rig.wait(scene.rig.is_quiet, "all is quiet", 60)
+        scene.rig.await_quiet("all is quiet", 60)
         scene.rig.control("DELETE", vendor, f"edits/{module}/{bad}")
-        scene.rig.wait(scene.rig.is_quiet, "all is quiet without it", 60)
+        scene.rig.await_quiet("all is quiet without it", 60)
 
     return body
 
@@ -132,7 +132,7 @@ def _others_came_through(scene: Scene) -> None:
 
 def kills_its_worker(scene: Scene) -> None:
     """An event whose work ends the process each time is a dead letter after three tries; its lane goes on."""
-    scene.rig.wait(scene.rig.is_quiet, "quiet before", 30)
+    scene.rig.await_quiet("quiet before", 30)
     where = (FSM, COMPANIES)
     victim = scene.rig.base[where][scene.chance.randrange(scene.rig.shape.base)]
     scene.rig.strikes.arm("source.read", EXIT, times=3, process=EVENTS)

@@ -76,7 +76,7 @@ def many_refreshers(scene: Scene) -> None:
         scene.over()
         scene.rig.ended(scene.sync_id or 0)
         scene.people.stop()
-        scene.rig.wait(scene.rig.is_quiet, "all is quiet", 120)
+        scene.rig.await_quiet("all is quiet", 120)
     broken = scene.rig.sql("SELECT count(*) FROM connection WHERE status <> 'live'")[0][0]
     scene.must(broken == 0, f"P11 {broken} connections are broken")
 

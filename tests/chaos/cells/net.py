@@ -21,7 +21,7 @@ def troubled(between: str, trouble: Callable[[Proxy, Scene], object], lasts_s: f
     def body(scene: Scene) -> None:
         proxy = scene.rig.proxies[between]
         scene.expect["unseen_trouble"] = between == "vendor"
-        scene.load(per_s=20)
+        scene.load(per_s=10)
         scene.await_writes(scene.chance.randint(2, 20))
         trouble(proxy, scene)
         time.sleep(lasts_s)
@@ -61,7 +61,7 @@ def dropped(between: str, of: bytes, most: int) -> Body:
     def body(scene: Scene) -> None:
         proxy = scene.rig.proxies[between]
         scene.expect["unseen_trouble"] = between == "vendor"
-        scene.load(per_s=20)
+        scene.load(per_s=10)
         for _ in range(4):
             proxy.heal()
             proxy.drop_reply(scene.chance.randint(1, most), lambda answer: of in answer)

@@ -124,7 +124,7 @@ def redis_clients_killed_at(point: str, process: str, most: int) -> Body:
 
 def redis_full(scene: Scene) -> None:
     """It refuses what would make it grow, for a while; the door says so."""
-    scene.load(per_s=20)
+    scene.load(per_s=10)
     scene.await_writes(3)
     scene.rig.redis.config_set("maxmemory", 1)
     try:
@@ -184,7 +184,7 @@ def redis_old_copy(scene: Scene) -> None:
 
 def redis_torn_tail(scene: Scene) -> None:
     """The power goes in the middle of a write: half a command ends the file. What was answered is before it."""
-    scene.load(per_s=20)
+    scene.load(per_s=10)
     scene.await_writes(scene.chance.randint(2, 25))
     valkey = scene.rig.valkey
     valkey.kill()

@@ -21,7 +21,7 @@ def faulty(
     *,
     method: str = "",
     lasts_s: float = 30.0,
-    per_s: float = 10.0,
+    per_s: float = 5.0,
     vendors: Sequence[str] = VENDORS,
     **more: Any,
 ) -> Body:
@@ -114,7 +114,7 @@ def vendor_clock(first_s: float, then_s: float) -> Body:
             scene.load(6)
             scene.rig.ended(scene.sync_id or 0)
             scene.people.stop()
-            scene.rig.wait(scene.rig.is_quiet, "quiet before the clocks change", 60)
+            scene.rig.await_quiet("quiet before the clocks change", 60)
             _set_clocks(scene, then_s)
             for vendor in VENDORS:
                 scene.rig.fault(vendor, "webhook_lost", share=1.0)
@@ -129,7 +129,7 @@ def vendor_clock(first_s: float, then_s: float) -> Body:
             _settle(scene)
             scene.rig.ended(scene.rig.begin())
         finally:
-            scene.rig.wait(scene.rig.is_quiet, "quiet before the clocks are right again", 60)
+            scene.rig.await_quiet("quiet before the clocks are right again", 60)
         scene.settled_sync = True
 
     return body

@@ -55,7 +55,7 @@ def previous_version(scene: Scene) -> None:
                 _term(scene, rig.workers[n // 8 - 1])
         scene.over()
         rig.ended(scene.sync_id or 0)
-        rig.wait(rig.is_quiet, "all is quiet", 60)
+        rig.await_quiet("all is quiet", 60)
     finally:
         sender.close()
     done = {row[0] for row in rig.sql("SELECT event_id FROM event_done WHERE event_id = ANY(%s)", told)}

@@ -67,7 +67,7 @@ def _delete_some(scene: Scene) -> None:
             for record_id in ids[-2:]:
                 scene.people.delete(vendor, module, record_id)
             del ids[-2:]
-    scene.rig.wait(scene.rig.is_quiet, "the deletions are known", 60)
+    scene.rig.await_quiet("the deletions are known", 60)
 
 
 CELLS: list[Cell] = [
