@@ -129,7 +129,7 @@ class Scene:
         """A while in the product's time, for faults that are to last so long."""
         time.sleep(self.scaled(seconds))
 
-    def load(self, each: int = 9, *, per_s: float = 5.0) -> int:
+    def load(self, each: int = 6, *, per_s: float = 3.0) -> int:
         """New records at every module, a sync that loads them, people who edit meanwhile. Its Sync ID."""
         self.people.bring(max(1, round(each * self.cell.load)))
         self.sync_id = self.rig.begin()

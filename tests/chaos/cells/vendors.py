@@ -21,7 +21,7 @@ def faulty(
     *,
     method: str = "",
     lasts_s: float = 30.0,
-    per_s: float = 5.0,
+    per_s: float = 3.0,
     vendors: Sequence[str] = VENDORS,
     **more: Any,
 ) -> Body:
