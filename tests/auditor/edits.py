@@ -35,19 +35,19 @@ def check(view: View) -> None:
         if not all(one.active and one.in_scope for one in (left, right)):
             continue
         subject = f"{pair.name} {binding.left_id}/{binding.right_id}"
-        forgotten = _forgotten(view, keys)
+        if _forgotten(view, keys):
+            continue
         for field in pair.fields:
             shown = (left.values[field.name], right.values[field.name])
-            raced += _field(view, binding, field, shown, subject, forgotten)
-        if not forgotten:
-            _order(view, pair, binding, subject)
+            raced += _field(view, binding, field, shown, subject)
+        _order(view, pair, binding, subject)
     if raced:
         view.report.notes.append(f"{raced} fields were written by a person between the product's read and its write")
 
 
 def _forgotten(view: View, keys: list[Key]) -> bool:
     """Postgres forgot what was written to these two: what they then had in common is not known any more, so edits of
-    different fields are a clash of two records, and one of their values stands."""
+    different fields are a clash of two records. That they agree in the end is looked at elsewhere."""
     spans = view.expect.database_lost_ms
     return any(
         start <= call.at_ms <= end and (call.vendor, record) in keys
@@ -60,9 +60,7 @@ def _forgotten(view: View, keys: list[Key]) -> bool:
 # The newest unclashed value
 
 
-def _field(
-    view: View, binding: Binding, field: Field, shown: tuple[str | None, str | None], subject: str, forgotten: bool
-) -> bool:
+def _field(view: View, binding: Binding, field: Field, shown: tuple[str | None, str | None], subject: str) -> bool:
     """True: judged leniently, since a person's edit fell between the product's read and its write."""
     given = _given(view, binding, field)
     edited = [one for one in given if not one.first]
@@ -70,8 +68,6 @@ def _field(
         return False
     wanted = _wanted(view, binding, field, given)
     if _is_one_of(field, wanted, shown):
-        return False
-    if forgotten and _is_one_of(field, given, shown):
         return False
     if _raced(view, binding, field, edited) and _is_one_of(field, given, shown):
         return True

@@ -49,7 +49,7 @@ def _speaks_for(view: View, delivery: Delivery, outcome: Outcome, slack_ms: floa
     """Whether an outcome committed since may be that of this delivery's event, or of one that it was folded into.
 
     What a run found later by listing is no outcome of the delivery: its event would have been lost all the same.
-    Where a vendor's trouble made the event wait, the run's outcome ends the wait.
+    Where the event had to wait, the run's outcome ends the wait.
     """
     if outcome.origin == "fetch":
         return False
@@ -63,7 +63,8 @@ def _speaks_for(view: View, delivery: Delivery, outcome: Outcome, slack_ms: floa
         # A later event of the record: read afresh. Or one that was worked on together with an earlier event which had
         # its outcome by then (its worker was frozen, and went on): the row tells the time of the first of the two.
         return after_start or (before_end and _told_twice(view, delivery, outcome))
-    return after_start and _had_trouble(view, (delivery.vendor, delivery.record))
+    # The run's own event came later: whatever else it speaks for had waited for it (a twin was being made, say).
+    return after_start and (outcome.events > 1 or _had_trouble(view, (delivery.vendor, delivery.record)))
 
 
 def _told_twice(view: View, delivery: Delivery, outcome: Outcome) -> bool:

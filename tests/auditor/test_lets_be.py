@@ -69,6 +69,22 @@ def test_a_run_that_the_event_was_folded_into_speaks_for_it(world: World) -> Non
     assert silent(world)
 
 
+def test_a_run_s_outcome_that_speaks_for_more_than_its_own_event_ends_a_wait(world: World) -> None:
+    """The webhook's event came first and waited, while its twin was being made; the run began after it."""
+    world.outcomes[0] = replace(world.outcomes[0], origin="poll", received_ms=T0 + 2_050)
+    assert world.audit().promises == ["P1"]
+    world.outcomes[0] = replace(world.outcomes[0], events=2)
+    world.done = {"e1": None, "e2": None, "e3": "e1"}
+    assert silent(world)
+
+
+def test_poison_that_failed_may_be_removed_afterwards(world: World) -> None:
+    world.may(poison=frozenset({LEFT_ID}))
+    assert world.audit().promises == ["P8"]
+    world.outcomes.insert(0, outcome(3, outcome="failed", reason="TEXT_UNREADABLE", received_ms=T0 + 1_900))
+    assert silent(world)
+
+
 def test_a_retry_speaks_for_what_waited(world: World) -> None:
     world.outcomes[0] = replace(world.outcomes[0], origin="retry", attempt=2, at_ms=T0 + 3_000)
     world.deliveries.append(delivery(2, at_ms=T0 + 2_500))
@@ -390,8 +406,8 @@ def test_what_both_had_in_common_is_forgotten_with_what_was_written(world: World
     assert world.audit().promises == ["P5"]
     world.may(database_lost_ms=((T0 + 2_000, T0 + 2_100),))
     assert silent(world)
-    shows(world, "https://of nobody")
-    assert world.audit().promises == ["P5"]
+    shows(world, "https://a", "https://b")
+    assert world.audit().promises == ["P2"], "they must still agree"
 
 
 def test_a_write_that_names_no_fence_is_held_against_all_leases(world: World) -> None:
