@@ -147,6 +147,8 @@ def save(session: Session, batch: ResultBatch) -> set[int]:
     fresh = _claim_events(session, batch)
     ends: dict[str, str] = {}
     """Event id -> the event id of the outcome in which it ends."""
+    late: dict[str, Result] = {}
+    """Those of them that end in an outcome which is there already: it is told that it speaks for one more."""
     settled: Counter[int] = Counter()
     outcomes: list[dict[str, Any]] = []
     # Sorted, and the rows that batches share (counters, runs) last: two of them lock in the same order.
@@ -161,10 +163,13 @@ def save(session: Session, batch: ResultBatch) -> set[int]:
         settled.update(runs)
         events = [one for one in result.event_ids if one in fresh]
         ends |= dict.fromkeys([*events, *answered], events[0] if events else result.event_ids[0])
-        if events and result.outcome is not None:
+        if not events:
+            late |= dict.fromkeys(answered, result)
+        elif result.outcome is not None:
             outcomes.append(_outcome_row(batch, result, list(dict.fromkeys([*events, *answered]))))
-    _note_ends(session, batch, ends)
+    noted = _note_ends(session, batch, ends)
     _insert_outcomes(session, outcomes)
+    _speak_for(session, batch, {event: late[event] for event in noted.intersection(late)})
     _count(session, batch, outcomes)
     if batch.last:
         session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch.batch_id})
@@ -193,20 +198,43 @@ def _claim_events(session: Session, batch: ResultBatch) -> set[str]:
     return {row.event_id for row in rows}
 
 
-def _note_ends(session: Session, batch: ResultBatch, ends: Mapping[str, str]) -> None:
-    """In which outcome each event ended, and those that waited in a due row which an outcome answered (P9)."""
-    if ends:
+def _note_ends(session: Session, batch: ResultBatch, ends: Mapping[str, str]) -> set[str]:
+    """In which outcome each event ended, and those that waited in a due row which an outcome answered (P9).
+
+    Returns those of which it was not known before.
+    """
+    if not ends:
+        return set()
+    rows = session.execute(
+        text(
+            "INSERT INTO event_done (event_id, outcome_event, workspace_id) "
+            # One that was worked on twice ended in an outcome of another name already: that is where these end.
+            "SELECT e, coalesce(d.outcome_event, o), :workspace "
+            "FROM unnest(CAST(:ids AS text[]), CAST(:outcomes AS text[])) AS f(e, o) "
+            "LEFT JOIN event_done d ON d.event_id = o "
+            "ON CONFLICT (event_id) DO UPDATE SET outcome_event = excluded.outcome_event "
+            "WHERE event_done.outcome_event IS NULL RETURNING event_id"
+        ),
+        {"ids": sorted(ends), "outcomes": [ends[one] for one in sorted(ends)], "workspace": batch.workspace_id},
+    )
+    return {row.event_id for row in rows}
+
+
+def _speak_for(session: Session, batch: ResultBatch, events: Mapping[str, Result]) -> None:
+    """An event was worked on twice, and the second time answered what waited: no outcome of its own tells of those."""
+    if events:
         session.execute(
             text(
-                "INSERT INTO event_done (event_id, outcome_event, workspace_id) "
-                # One that was worked on twice ended in an outcome of another name already: that is where these end.
-                "SELECT e, coalesce(d.outcome_event, o), :workspace "
-                "FROM unnest(CAST(:ids AS text[]), CAST(:outcomes AS text[])) AS f(e, o) "
-                "LEFT JOIN event_done d ON d.event_id = o "
-                "ON CONFLICT (event_id) DO UPDATE SET outcome_event = excluded.outcome_event "
-                "WHERE event_done.outcome_event IS NULL"
+                "UPDATE outcome o SET events = o.events + f.n FROM (SELECT outcome_event AS ended_in, count(*) AS n "
+                "FROM event_done WHERE event_id = ANY(:ids) GROUP BY 1) f WHERE o.event_id = f.ended_in "
+                "AND o.integration_id = :integration AND o.pair = ANY(:pairs) AND o.record_id = ANY(:records)"
             ),
-            {"ids": sorted(ends), "outcomes": [ends[one] for one in sorted(ends)], "workspace": batch.workspace_id},
+            {
+                "ids": sorted(events),
+                "integration": batch.integration_id,
+                "pairs": sorted({one.pair for one in events.values()}),
+                "records": sorted({one.record_id for one in events.values()}),
+            },
         )
 
 

@@ -286,6 +286,9 @@ def test_what_waited_for_an_event_that_ended_under_another_s_name_ends_there_too
     ended = {row["event_id"]: row["outcome_event"] for row in desk.office.sql("SELECT * FROM event_done")}
     assert ended == {"a": "a", "b": "a", "e-1": "a"}
     assert desk.outcomes() == [("1", "updated")]
+    assert desk.office.value("SELECT events FROM outcome") == 3, "it speaks for all three"
+    desk.save(replace(desk.batch(desk.result("1", "unchanged", event_ids=["b"])), opened_at=later))
+    assert desk.office.value("SELECT events FROM outcome") == 3
 
 
 @pytest.mark.rule("P5")
