@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from shared.bus import Bus, make_redis
 from shared.db.session import Database, make_engine
+from shared.lease import Leases
 from shared.services.api_tokens import ApiTokenService
 from shared.services.audit import AuditService
+from shared.services.bindings import BindingService
 from shared.services.connections import ConnectionService
 from shared.services.events import EventService
 from shared.services.integrations import IntegrationService
 from shared.services.mappings import MappingService
 from shared.services.records import RecordService
 from shared.services.runs import RunService
+from shared.services.setup import SetupService
 from shared.services.workspaces import host_actor
 from shared.settings import Settings
 from shared.sync.access import Actor
@@ -31,7 +34,9 @@ class Doors:
     bus: Bus
     connections: ConnectionService
     integrations: IntegrationService
+    setup: SetupService
     mappings: MappingService
+    bindings: BindingService
     records: RecordService
     runs: RunService
     events: EventService
@@ -55,13 +60,16 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
     wake = CeleryWake(make_sender(settings))
     connections = ConnectionService(database, load_vault(settings.key_file), settings, client)
     integrations = IntegrationService(database, settings)
+    mappings = MappingService(database)
     return Doors(
         settings=settings,
         db=database,
         bus=bus,
         connections=connections,
         integrations=integrations,
-        mappings=MappingService(database),
+        setup=SetupService(database, integrations, mappings),
+        mappings=mappings,
+        bindings=BindingService(database, Leases(settings)),
         records=RecordService(database, integrations),
         runs=RunService(database, wake, integrations),
         events=EventService(database, bus, wake, connections, settings),

@@ -254,6 +254,11 @@ class Leases:
         if not all(row.holder == lease.holder.name and row.fence == lease.fence and row.live for row in rows):
             raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
 
+    def stand_still(self, session: Session, orgs: Sequence[int]) -> None:
+        """Until this transaction ends no batch of these orgs saves or begins anything, whoever holds them: for what a
+        person changes about bindings. Keep it short."""
+        self._lock(session, sorted(orgs))
+
     def release(self, session: Session, lease: Lease) -> None:
         """Of an owner alone; anybody else's call changes nothing."""
         session.execute(_LOCK_OURS, _ours(lease))

@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     """TR-2: after the end of the last scheduled or manual sync. Of new integrations; each keeps its own."""
     overlap_s: float = Field(default=300.0, ge=300.0)
     """P12: how far behind the watermark a poll starts. Not scaled."""
+    compare_days: float = 7.0
+    """TR-13: the first sync after so long lists everything and finds what was deleted without a word. Not scaled."""
+    vanish_share: float = Field(default=0.05, gt=0, le=1)
+    """TR-13: where more of the bound records than this are missing at once (and more than three), a person is asked."""
     outcome_months: int = 6
 
     @field_validator("database_url", "redis_url", mode="before")
@@ -88,6 +92,11 @@ class Settings(BaseSettings):
         if self.push_deadline_s + 5 >= self.lease_ttl_s:
             raise ValueError("BOTHWAYS_LEASE_TTL_S must exceed BOTHWAYS_PUSH_DEADLINE_S by more than 5 seconds")
         return self
+
+    @property
+    def public_base(self) -> str:
+        """Where vendors reach the API, without a slash at its end."""
+        return (self.public_url or f"http://{self.api_host}:{self.api_port}").rstrip("/")
 
     def scaled(self, seconds: float) -> float:
         return seconds * self.time_scale

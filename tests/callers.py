@@ -36,6 +36,26 @@ def token_at(database_url: str, role: Role = Role.ADMIN, *, logs: bool = True) -
         database.close()
 
 
+_BACK = "http://127.0.0.1:1/callback"
+CONNECTING: dict[tuple[str, str], object] = {
+    ("POST", "/api/v1/connections/sign-in"): {
+        "vendor": "zoho_books", "data_centre": "sandbox", "client_id": "c", "client_secret": "s", "redirect_uri": _BACK,
+    },
+    ("POST", "/api/v1/connections/sign-in/finish"): {"state": "nobody's", "code": "c"},
+    ("POST", "/api/v1/connections/sign-in/choose"): {"state": "nobody's", "org_external_id": "1"},
+    ("POST", "/api/v1/connections/{connection_id}/sign-in"): {"redirect_uri": _BACK},
+    ("PUT", "/api/v1/connections/{connection_id}/limits"): {"limits": {}},
+}  # fmt: skip
+"""Good bodies of the routes about connections."""
+
+
+def body_of(body: object, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """For a client's `request`: text is sent as CSV, everything else as JSON."""
+    if isinstance(body, str):
+        return {"content": body, "headers": {**(headers or {}), "Content-Type": "text/csv"}}
+    return {"json": body, "headers": headers or {}}
+
+
 class Carrying(httpx.Auth):
     """Sends the token to the API at `api_url`, and to nobody else: not to vendors, and not to webhooks."""
 

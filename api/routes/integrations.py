@@ -13,7 +13,7 @@ from shared.services.events import RecordSync
 from shared.services.integrations import IntegrationView
 from shared.services.records import RecordView
 from shared.sync.access import Permission
-from shared.sync.model import Side
+from shared.sync.model import Policy, Side
 
 router = APIRouter(prefix="/integrations", tags=["integrations"])
 
@@ -28,7 +28,7 @@ def plain(value: str) -> str:
 OrgId = Annotated[int, Field(ge=1, le=MOST_ID)]
 
 
-class NewIntegration(BaseModel):
+class NewDraft(BaseModel):
     """`kind` is an integration's key, such as fsm_books; the orgs are those of connections."""
 
     model_config = ConfigDict(extra="forbid")
@@ -37,6 +37,12 @@ class NewIntegration(BaseModel):
     left_org_id: OrgId
     right_org_id: OrgId
     name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain)] | None = None
+
+
+class NewIntegration(NewDraft):
+    """Enabled at once, without the steps of set-up. `policy`: what happens where a match is found (DU-3)."""
+
+    policy: Policy = Policy.OVERWRITE
 
 
 Short = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
@@ -54,7 +60,7 @@ def list_integrations(doors: TheDoors, actor: TheActor) -> list[IntegrationView]
 
 @router.post("", status_code=201, **needs(Permission.CONFIGURE))
 def create_integration(doors: TheDoors, actor: TheActor, new: NewIntegration) -> IntegrationView:
-    made = doors.integrations.create(actor, new.kind, new.left_org_id, new.right_org_id, new.name)
+    made = doors.integrations.create(actor, new.kind, new.left_org_id, new.right_org_id, new.name, new.policy)
     return doors.integrations.get(actor, made)
 
 
@@ -70,9 +76,18 @@ def fetch(doors: TheDoors, actor: TheActor, integration_id: Id) -> Started:
     return Started(sync_id=doors.runs.fetch(actor, integration_id))
 
 
-@router.post("/{integration_id}/sync", status_code=202, summary="Sync Now", **needs(Permission.SYNC))
-def sync_now(doors: TheDoors, actor: TheActor, integration_id: Id) -> Started:
-    return Started(sync_id=doors.runs.sync_now(actor, integration_id))
+@router.post(
+    "/{integration_id}/sync",
+    status_code=202,
+    summary="Sync Now; with compare, also what was deleted without a word is found",
+    **needs(Permission.SYNC),
+)
+def sync_now(
+    doors: TheDoors, actor: TheActor, integration_id: Id, compare: bool = False, confirm_deletions: bool = False
+) -> Started:
+    return Started(
+        sync_id=doors.runs.sync_now(actor, integration_id, compare=compare, confirm_deletions=confirm_deletions)
+    )
 
 
 @router.get(

@@ -102,7 +102,8 @@ def _torn(row: Row[Any], server: RedisServer) -> bool:
 
 
 def _all_due(session: Session) -> None:
-    """A watermark with its overlap finds creates and changes again; deletions come with the next whole comparison."""
+    """A watermark with its overlap finds creates and changes again, a full comparison deletions (TR-13)."""
+    session.execute(text("UPDATE integration SET compared_at = NULL"))
     session.execute(
         text(
             "UPDATE integration SET next_run_at = clock_timestamp() WHERE state = 'enabled' AND fetched_at IS NOT NULL"
@@ -138,7 +139,7 @@ def _after_restore(session: Session) -> None:
         {"code": RESTORED},
     )
     session.execute(text("UPDATE integration SET next_run_at = clock_timestamp() WHERE fetched_at IS NOT NULL"))
-    session.execute(text("UPDATE integration SET fetched_at = NULL WHERE fetched_at IS NOT NULL"))
+    session.execute(text("UPDATE integration SET fetched_at = NULL, compared_at = NULL WHERE fetched_at IS NOT NULL"))
     session.execute(
         text(
             """

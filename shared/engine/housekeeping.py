@@ -85,17 +85,34 @@ def start_scheduled(ports: Ports) -> None:
             ports.wake.run(run_id)
 
 
-def new_run(session: Session, integration_id: int, workspace_id: int, kind: str, trigger: str) -> int | None:
+def new_run(
+    session: Session,
+    integration_id: int,
+    workspace_id: int,
+    kind: str,
+    trigger: str,
+    *,
+    compares: bool = False,
+    deletions_confirmed: bool = False,
+) -> int | None:
     """None: the integration has a run already (LK-1). A sync is the one that was planned, whoever asked for it."""
     found: int | None = session.execute(
         text(
             """
-            INSERT INTO run (workspace_id, integration_id, kind, trigger, state, pending, queued, report)
-            VALUES (:workspace, :integration, :kind, :trigger, 'queued', 0, 0, '{}')
+            INSERT INTO run (workspace_id, integration_id, kind, trigger, state, pending, queued, report, compares,
+                deletions_confirmed)
+            VALUES (:workspace, :integration, :kind, :trigger, 'queued', 0, 0, '{}', :compares, :confirmed)
             ON CONFLICT DO NOTHING RETURNING id
             """
         ),
-        {"workspace": workspace_id, "integration": integration_id, "kind": kind, "trigger": trigger},
+        {
+            "workspace": workspace_id,
+            "integration": integration_id,
+            "kind": kind,
+            "trigger": trigger,
+            "compares": compares,
+            "confirmed": deletions_confirmed,
+        },
     ).scalar()
     if found is not None and kind == "sync":
         session.execute(text("UPDATE integration SET next_run_at = NULL WHERE id = :id"), {"id": integration_id})

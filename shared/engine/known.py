@@ -90,7 +90,8 @@ class IntentRow:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A twin that is about to be made: of which record, and under which match key. `again`: its intent is there."""
+    """A twin that is about to be made: of which record, and under which match key. `again`: its intent is there.
+    `original`: by the policy Clone, the record of this key that is there and is to be left alone."""
 
     side: Side
     record_id: RecordId
@@ -98,6 +99,7 @@ class Planned:
     folded_key: str
     draft: Base
     again: bool
+    original: RecordId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,24 @@ class Known:
         with self._db.transaction() as session:
             rows = session.execute(query, values).mappings().all()
         return {RecordId(row[column]): binding_row(dict(row)) for row in rows}
+
+    def aside(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, str]:
+        """Those that are set aside, and why: `unbound` (DU-1) or `kept_by_clone` (DU-3)."""
+        if not ids:
+            return {}
+        query = text(
+            "SELECT record_id, why FROM aside WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
+            "AND side = :side AND record_id = ANY(:ids)"
+        )
+        values = {
+            "left": self._context.orgs[Side.LEFT],
+            "right": self._context.orgs[Side.RIGHT],
+            "pair": pair,
+            "side": side.value,
+            "ids": list(ids),
+        }
+        with self._db.transaction() as session:
+            return {RecordId(row.record_id): row.why for row in session.execute(query, values)}
 
     def intents(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, IntentRow]:
         if not ids:
@@ -265,7 +285,16 @@ class Known:
         with self._db.transaction() as session:
             leases.check(session, lease)
             rows = session.execute(query, values).all()
-        return {(Side(row.side), row.record_id) for row in rows}
+            mine = {(Side(row.side), row.record_id) for row in rows}
+            kept = [draft for draft in drafts if draft.original and (draft.side, draft.record_id) in mine]
+            if kept:  # with the intent: after a crash the original must not be taken for what was made
+                originals = {
+                    "sides": [draft.side.other.value for draft in kept],
+                    "records": [draft.original for draft in kept],
+                    "others": [draft.record_id for draft in kept],
+                }
+                session.execute(_KEEP_ORIGINALS, {**values, **originals})
+        return mine
 
     def staged(self, pair: str, side: Side, folded: Sequence[Folded]) -> dict[RecordId, StagedRow]:
         runs = {one.run_id for one in folded if one.run_id}
@@ -313,6 +342,14 @@ def _columns(pushes: Sequence[Push]) -> dict[str, list[Any]]:
     }
 
 
+_KEEP_ORIGINALS = text(
+    """
+    INSERT INTO aside (workspace_id, left_org_id, right_org_id, pair, side, record_id, why, other_id)
+    SELECT :workspace, :left, :right, CAST(:pair AS varchar), k.side, k.record, 'kept_by_clone', k.other
+    FROM unnest(CAST(:sides AS text[]), CAST(:records AS text[]), CAST(:others AS text[])) AS k(side, record, other)
+    ORDER BY k.record ON CONFLICT DO NOTHING
+    """
+)
 _PUSHES = (
     "unnest(CAST(:lefts AS text[]), CAST(:rights AS text[]), CAST(:versions AS int[]), CAST(:bases AS jsonb[]), "
     "CAST(:unreads AS jsonb[]), CAST(:pendings AS jsonb[])) AS p(left_id, right_id, version, base, unread, pending)"

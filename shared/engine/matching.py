@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.engine.context import Context
-from shared.sync.model import Side
+from shared.sync.model import Policy, Side
 from shared.sync.values import UNREADABLE
 
 _BOUND = """
@@ -21,6 +21,14 @@ UPDATE staged s SET verdict = 'pair', twin_id = b.{other}_id
 FROM binding b
 WHERE s.run_id = :run AND s.pair = :pair AND s.side = :side AND s.verdict IS NULL
   AND b.left_org_id = :left AND b.right_org_id = :right AND b.pair = :pair AND b.{mine}_id = s.record_id
+"""
+# Unbound by a person: neither matched nor made anew, nor does its key make another one ambiguous.
+_ASIDE = """
+UPDATE staged s SET verdict = 'aside'
+FROM aside a
+WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL
+  AND a.left_org_id = :left AND a.right_org_id = :right AND a.pair = s.pair AND a.side = s.side
+  AND a.record_id = s.record_id
 """
 _AMBIGUOUS = """
 UPDATE staged s SET verdict = 'ambiguous'
@@ -45,14 +53,19 @@ ON CONFLICT DO NOTHING
 _MAKING = """EXISTS (
     SELECT 1 FROM intent i
     WHERE i.integration_id = :integration AND i.pair = :pair AND i.folded_key = {row}.folded_key)"""
-# A key whose record at the other side is bound to another one is looked at by itself: it has no twin to be made (DU-2).
+# A key whose record at the other side is bound to another one, or set aside, is looked at by itself: it has no twin to
+# be made (DU-2).
 _REST = """
 UPDATE staged s SET verdict = CASE WHEN EXISTS (
     SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = s.pair AND o.side = :other
-      AND o.folded_key = s.folded_key AND o.verdict = 'pair' AND s.folded_key <> '') OR {making}
-    THEN 'look' ELSE :verdict END
+      AND o.folded_key = s.folded_key AND o.verdict IN ('pair', 'aside') AND s.folded_key <> '') OR {making}
+    THEN 'look' WHEN {cloned} THEN 'clone' ELSE :verdict END
 WHERE s.run_id = :run AND s.pair = :pair AND s.side = :side AND s.verdict IS NULL
 """
+# By the policy Clone a match is not bound: one gets a new twin, the other is left alone (DU-3).
+_CLONED = """EXISTS (
+    SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = s.pair AND o.side = :other
+      AND o.folded_key = s.folded_key AND s.folded_key <> '')"""
 # Both ends of a binding were listed: the one that changed later brings the other along, one event for both.
 _RIDE = """
 WITH rode AS (
@@ -72,17 +85,20 @@ def match_staged(session: Session, context: Context, run_id: int, fence: int, wh
 
     `whole`: pairs of which both sides were listed whole. Elsewhere an unbound record is looked for at the vendor.
     """
+    clones = context.policy is Policy.CLONE
     for name in context.pairs:
         values = _values(context, run_id, fence, name)
         _mark_bound(session, values)
-        if whole[name]:
-            session.execute(text(_AMBIGUOUS), values)
+        session.execute(text(_ASIDE), values)
+        # Two of one key are two, however much was listed beside them (DU-2).
+        session.execute(text(_AMBIGUOUS), values)
+        if whole[name] and not clones:
             session.execute(text(_BIND.format(making=_MAKING.format(row="l"))), values)
             _mark_bound(session, values)
         for side in Side:
             verdict = "create" if whole[name] and _absence_is_sure(session, context, run_id, name, side) else "look"
             session.execute(
-                text(_REST.format(making=_MAKING.format(row="s"))),
+                text(_REST.format(making=_MAKING.format(row="s"), cloned=_CLONED if clones else "false")),
                 {**values, "verdict": verdict, "side": side.value, "other": side.other.value},
             )
         left_newer = _RIDE.format(when="AND l.modified_at > r.modified_at")
@@ -94,8 +110,8 @@ def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str,
     """Whether "not in the other side's list" may be believed when a record of `side` is to be created there.
 
     Where the vendor refuses a second record with this key, it is sure. Else only a list of a single page is: between
-    two pages a deletion moves a row to a page that was read already. And in a list with bytes that were no text the
-    name may be there.
+    two pages a deletion moves a row to a page that was read already. In a list with bytes that were no text the name
+    may be there; and so it may be among the bound rows that were dropped, because they had not changed.
     """
     other = side.other
     facts = context.facts[pair, other]
@@ -105,7 +121,16 @@ def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str,
         text("SELECT rows FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"),
         {"run": run_id, "pair": pair, "side": other.value},
     ).scalar_one()
-    return int(rows) < facts.page_size and not _has_unreadable(session, run_id, pair, other)
+    if int(rows) >= facts.page_size or _has_unreadable(session, run_id, pair, other):
+        return False
+    dropped = session.execute(
+        text(
+            "SELECT 1 FROM run_count WHERE run_id = :run AND pair = :pair AND direction = :direction "
+            "AND outcome = 'unchanged' AND listed > 0"
+        ),
+        {"run": run_id, "pair": pair, "direction": context.direction(other)},
+    ).first()
+    return dropped is None
 
 
 def _has_unreadable(session: Session, run_id: int, pair: str, side: Side) -> bool:
@@ -182,7 +207,8 @@ def log_fetch_bindings(session: Session, context: Context, run_id: int, fence: i
 
 
 def fetch_report(session: Session, context: Context, run_id: int) -> dict[str, Any]:
-    """What Fetch found, per pair (SU-4): bound, what a sync would create on each side, keys that are not unique."""
+    """What Fetch found, per pair (SU-4): bound, what a sync would create on each side, keys that are not unique; by the
+    policy Clone, how many matches would get a record of their own on the accounting side."""
     rows = session.execute(
         text(
             "SELECT pair, side, verdict, count(*) AS records FROM staged WHERE run_id = :run "
@@ -199,6 +225,8 @@ def fetch_report(session: Session, context: Context, run_id: int) -> dict[str, A
             report[row.pair][f"create_{Side(row.side).other}"] += row.records
         elif row.verdict == "ambiguous":
             report[row.pair][f"ambiguous_{row.side}"] += row.records
+        elif row.verdict == "clone" and row.side != context.pairs[row.pair].tie_side:
+            report[row.pair]["clone"] = row.records
     bound = session.execute(
         text(
             "SELECT pair, count(*) AS records FROM binding WHERE left_org_id = :left AND right_org_id = :right "

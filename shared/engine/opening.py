@@ -64,8 +64,7 @@ def _open(
     if lease.holder.run_id is not None and not _active(session, lease.holder.run_id):
         raise _RunEnded
     run_id = lease.holder.run_id or _webhook_run(session, context)
-    _record_batch(ports, session, context, lease, batch_id, lane)
-    return lease, run_id, session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return lease, run_id, _record_batch(ports, session, context, lease, batch_id, lane)
 
 
 def _writes(session: Session, run_id: int) -> bool:
@@ -101,11 +100,15 @@ def _webhook_run(session: Session, context: Context) -> int:
     return int(found)
 
 
-def _record_batch(ports: Ports, session: Session, context: Context, lease: Lease, batch_id: str, lane: Lane) -> None:
-    session.execute(
+def _record_batch(
+    ports: Ports, session: Session, context: Context, lease: Lease, batch_id: str, lane: Lane
+) -> datetime:
+    """Postgres' time of it."""
+    opened_at: datetime = session.execute(
         text(
             "INSERT INTO open_batch (id, workspace_id, integration_id, fence, lane, until) VALUES "
-            "(:id, :workspace, :integration, :fence, :lane, clock_timestamp() + make_interval(secs => :s))"
+            "(:id, :workspace, :integration, :fence, :lane, clock_timestamp() + make_interval(secs => :s)) "
+            "RETURNING clock_timestamp()"
         ),
         {
             "id": batch_id,
@@ -115,7 +118,8 @@ def _record_batch(ports: Ports, session: Session, context: Context, lease: Lease
             "lane": str(lane),
             "s": ports.settings.scaled(ports.settings.lease_ttl_s),
         },
-    )
+    ).scalar_one()
+    return opened_at
 
 
 def close_batch(ports: Ports, batch_id: str) -> None:

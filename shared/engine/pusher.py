@@ -64,7 +64,7 @@ class Pusher:
         if not fresh:
             return
         planned = [
-            Planned(work.side, work.id, work.name, work.key, work.action.base, work.intent is not None)
+            Planned(work.side, work.id, work.name, work.key, work.action.base, work.intent is not None, work.original)
             for work in fresh
             if work.action
         ]

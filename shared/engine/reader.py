@@ -33,7 +33,8 @@ class Reader:
         pair, side = works[0].pair.name, works[0].side
         ids = [work.id for work in works]
         bindings = self._known.bindings(pair, side, ids)
-        intents = self._known.intents(pair, side, ids)
+        # One that turns out to be unbound after all comes again.
+        intents = self._known.intents(pair, side, [one for one in ids if one not in bindings])
         staged = self._known.staged(pair, side, [work.folded for work in works if work.folded.staged])
         for work in works:
             work.binding = bindings.get(work.id)
@@ -52,6 +53,7 @@ class Reader:
             again = self._known.bindings(got[0].pair.name, got[0].side, [work.id for work in got])
             for work in got:
                 work.binding = again.get(work.id)
+                work.deferred = work.binding is None  # a person unbound it just now: it needs other locks
 
     def lock_unbound(self, works: Sequence[Work]) -> None:
         """Unbound records of either side with the same match key meet at one lock; and each is locked itself, or two

@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 SLICE_S = 20.0
 QUEUE_CHUNK = 500
 MANY_ROWS = 5_000
+VANISH_LEAST = 3
+"""So many missing records are read one by one, whatever their share: of ten records one is a tenth."""
 
 _CLAIM = text(
     """
@@ -170,7 +172,7 @@ def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
             text(
                 "UPDATE run SET state = 'failed', ended_at = clock_timestamp(), error_code = :code, "
                 "error_detail = :detail, waiting_for = NULL WHERE id = :run AND claimed_by = :owner "
-                "AND ended_at IS NULL RETURNING integration_id, kind"
+                "AND ended_at IS NULL RETURNING integration_id, kind, compares"
             ),
             {"run": run_id, "owner": owner, "code": error.code, "detail": str(error)[:500]},
         ).first()
@@ -179,6 +181,8 @@ def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
         ports.leases.release_all(session, f"run:{run_id}")
         session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": run_id})
         session.execute(text("UPDATE due SET run_id = NULL WHERE run_id = :run"), {"run": run_id})
+        if row.compares:  # it is still due
+            session.execute(text("UPDATE integration SET compared_at = NULL WHERE id = :i"), {"i": row.integration_id})
         if row.kind == "sync":
             _schedule_next(session, row.integration_id)
     _wake_idle(ports)
@@ -278,9 +282,10 @@ class _RunWork:
             )
             if refusal is not None:
                 raise RunStopped(refusal.sentence, code=refusal.code)
+            whole = run.kind != "sync" or self._compares(session, run)
             for name in self._context.pairs:
                 for side in Side:
-                    self._open_listing(session, name, side, run.kind)
+                    self._open_listing(session, name, side, whole=whole)
             session.execute(
                 text(
                     "UPDATE run SET state = 'listing', started_at = coalesce(started_at, clock_timestamp()) "
@@ -290,10 +295,27 @@ class _RunWork:
             )
             return RunState.LISTING
 
-    def _open_listing(self, session: Session, pair: str, side: Side, kind: str) -> None:
+    def _compares(self, session: Session, run: Row[Any]) -> bool:
+        """Whether this sync is a full comparison: asked for, or due (TR-13). Due again where it fails."""
+        due = session.execute(
+            text(
+                "SELECT coalesce(compared_at < clock_timestamp() - make_interval(secs => :after), true) "
+                "FROM integration WHERE id = :i"
+            ),
+            {"i": self._context.id, "after": self._ports.settings.compare_days * 86_400},
+        ).scalar_one()
+        if not (run.compares or due):
+            return False
+        session.execute(text("UPDATE run SET compares = true WHERE id = :run"), {"run": self._id})
+        session.execute(
+            text("UPDATE integration SET compared_at = clock_timestamp() WHERE id = :i"), {"i": self._context.id}
+        )
+        return True
+
+    def _open_listing(self, session: Session, pair: str, side: Side, *, whole: bool) -> None:
         facts = self._context.facts[pair, side]
         since = None
-        if kind == "sync" and facts.order is not ListOrder.WHOLE:
+        if not whole and facts.order is not ListOrder.WHOLE:
             # Where the mapping changed since, each bound record is due (FM-4): then there is no mark.
             mark = session.execute(
                 text(
@@ -384,6 +406,7 @@ class _RunWork:
         side, pair = Side(listing.side), self._context.pairs[listing.pair]
         bound = self._bindings(session, listing.pair, side, rows)
         kept: list[Record] = []
+        seen: list[RecordId] = []
         dropped: dict[tuple[OutcomeKind, str], int] = {}
         for row in rows:
             drop = self._drop(pair.name, side, facts, row, bound.get(row.id))
@@ -391,6 +414,9 @@ class _RunWork:
                 kept.append(row)
             else:
                 dropped[drop] = dropped.get(drop, 0) + 1
+                seen += [row.id] if row.id in bound else []
+        if seen:
+            session.execute(_SEEN, {"run": self._id, "pair": pair.name, "side": side.value, "ids": seen})
         if kept:
             session.execute(_STAGE, [self._staged_values(listing, side, row, read_at) for row in kept])
         for (outcome, reason), count in sorted(dropped.items()):
@@ -451,7 +477,9 @@ class _RunWork:
     def _match(self) -> RunState:
         self._note_what_was_listed()
         with self._ports.db.transaction() as session:
-            run = session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": self._id}).one()
+            run = session.execute(
+                text("SELECT kind, compares, deletions_confirmed FROM run WHERE id = :run"), {"run": self._id}
+            ).one()
             if run.kind == "fetch":  # this transaction ends it
                 self._ports.leases.lock(session, self._lease)
             else:  # a long one must not keep the lease from being renewed
@@ -466,6 +494,8 @@ class _RunWork:
                 ended = RunState.COMPLETED
             else:
                 self._stage_failed(session)
+                if run.compares:
+                    self._stage_vanished(session, confirmed=run.deletions_confirmed)
                 session.execute(text("UPDATE run SET state = 'draining' WHERE id = :run"), {"run": self._id})
                 ended = RunState.DRAINING
         if ended is RunState.COMPLETED:
@@ -511,6 +541,34 @@ class _RunWork:
             ),
             {"run": self._id, "integration": self._context.id, "pairs": list(self._context.pairs)},
         )
+
+    def _stage_vanished(self, session: Session, *, confirmed: bool) -> None:
+        """What is bound and in no list is read by its id, which alone tells whether it is gone (TR-13). Where so much
+        is missing at once that a filter, a permission or a fault is likelier, nothing is done and a person is asked."""
+        held: dict[str, dict[str, int]] = {}
+        for name in self._context.pairs:
+            for side in Side:
+                values = {
+                    "run": self._id,
+                    "workspace": self._context.workspace_id,
+                    "left": self._context.orgs[Side.LEFT],
+                    "right": self._context.orgs[Side.RIGHT],
+                    "pair": name,
+                    "side": side.value,
+                    "known_gone": f"{side}_deleted",
+                }
+                bound, missing = session.execute(text(_COUNT_VANISHED.format(side=side)), values).one()
+                if not confirmed and missing > max(VANISH_LEAST, self._ports.settings.vanish_share * bound):
+                    held[f"{name}/{side}"] = {"missing": missing, "of": bound}
+                elif missing:
+                    session.execute(text(_STAGE_VANISHED.format(side=side)), values)
+        if held:
+            log.warning("run %s: more has vanished at once than is believed: %s", self._id, held)
+        told = {"run": self._id, "i": self._context.id, "held": json.dumps(held)}
+        session.execute(text("UPDATE integration SET held_back = CAST(:held AS jsonb) WHERE id = :i"), told)
+        if held:
+            report = "report || jsonb_build_object('held_back', CAST(:held AS jsonb))"
+            session.execute(text(f"UPDATE run SET report = {report} WHERE id = :run"), told)
 
     # Draining
 
@@ -679,6 +737,31 @@ _STAGE = text(
         read_at = excluded.read_at
     """
 )
+# Of a run that compares: bound, as it was, and there.
+_SEEN = text(
+    """
+    INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, folded_key, read_at,
+        state, verdict)
+    SELECT r.id, :pair, :side, f.id, r.workspace_id, '{}', false, false, '', clock_timestamp(), 'done', 'seen'
+    FROM run r, unnest(CAST(:ids AS text[])) AS f(id) WHERE r.id = :run AND r.compares
+    ON CONFLICT DO NOTHING
+    """
+)
+# Not what was bound after the list was begun: it may be too young to be in it.
+_VANISHED = """
+    FROM binding b JOIN listing l ON l.run_id = :run AND l.pair = b.pair AND l.side = :side AND l.whole
+    LEFT JOIN staged s ON s.run_id = :run AND s.pair = b.pair AND s.side = :side AND s.record_id = b.{side}_id
+    WHERE b.left_org_id = :left AND b.right_org_id = :right AND b.pair = :pair AND b.state <> :known_gone
+      AND b.bound_at < l.read_at"""
+_COUNT_VANISHED = f"SELECT count(*) AS bound, count(*) FILTER (WHERE s.record_id IS NULL) AS missing {_VANISHED}"
+_STAGE_VANISHED = f"""
+    INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, folded_key, read_at,
+        state, verdict)
+    SELECT :run, b.pair, :side, b.{{side}}_id, :workspace, '{{{{}}}}', false, false, '', to_timestamp(0), 'listed',
+        'look'
+    {_VANISHED} AND s.record_id IS NULL
+    ON CONFLICT DO NOTHING
+    """
 _QUEUE = text(
     """
     UPDATE staged s SET state = 'queued'

@@ -13,13 +13,17 @@ from shared.sync import match
 from shared.sync.events import Origin
 from shared.sync.mapping import label
 from shared.sync.match import fold_key
-from shared.sync.model import ActionKind, FieldDef, RecordId, Side
+from shared.sync.model import Action, ActionKind, FieldDef, Policy, Record, RecordId, Side
 from shared.sync.plan import in_scope, plan
 from shared.sync.reasons import Code
 from shared.sync.values import is_unreadable
 
 CLOCKS_APART_MS = 2000
 """How far the door's clock may be behind that of Postgres."""
+
+
+KEPT_BY_CLONE = "kept_by_clone"
+_ASIDE = {KEPT_BY_CLONE: Code.KEPT_BY_CLONE, "unbound": Code.SET_ASIDE}
 
 
 class Twins:
@@ -31,10 +35,15 @@ class Twins:
 
     def find(self, works: Sequence[Work]) -> None:
         """Sets `twin_id` where there is one; ends the records for which no twin is wanted, or not one."""
-        if works:
-            self._making = self._known.intents_named(works[0].pair.name, [work.key for work in works])
+        if not works:
+            return
+        self._making = self._known.intents_named(works[0].pair.name, [work.key for work in works])
+        aside = self._known.aside(works[0].pair.name, works[0].side, [work.id for work in works])
         for work in works:
             if self._settler.parked([work]):
+                continue
+            if why := aside.get(work.id):
+                self._settler.done(work, Action(ActionKind.SKIP, reason=_ASIDE[why]))
                 continue
             try:
                 self._find(work)
@@ -70,7 +79,9 @@ class Twins:
         elif not self._known_absent(work):
             work.twin_id = self._look(work, work.name)
             self._note_maker(work)
-            if work.twin_id is None and work.open and work.key in self._making:
+            if work.twin_id is not None and work.drafted is None and self._context.policy is Policy.CLONE:
+                self._clone(work, work.twin_id)
+            elif work.twin_id is None and work.open and work.key in self._making:
                 # It may be the twin that is being made for a record which was renamed meanwhile: that one will know.
                 self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, why="blocked", in_s=self._settler.soon_s)
 
@@ -90,6 +101,16 @@ class Twins:
         if theirs is not None:
             work.drafted, work.made_side = theirs.draft, work.side
 
+    def _clone(self, work: Work, found: RecordId) -> None:
+        """DU-3, Clone: a match is not bound. One side's record gets a new twin, the other's is left alone."""
+        action = plan(work.pair, Policy.CLONE, work.side, *work.sides(Record(found, {}, complete=False)), None)
+        if action.kind is not ActionKind.CREATE:
+            self._settler.done(work, action)
+        elif self._refuses_doubles(work):
+            self._settler.fail(work, Code.DUPLICATES_NOT_ALLOWED)
+        else:
+            work.twin_id, work.original = None, found
+
     def _refuses_doubles(self, work: Work) -> bool:
         side = work.side.other
         return self._context.facts[work.pair.name, side].unique_key == work.pair.key(side)
@@ -106,7 +127,12 @@ class Twins:
         # One of another type has the name and is no twin: a create will meet it, and fail with that reason.
         same_key = [row for row in rows if fold_key(row.get(field)) == key and in_scope(pair, side, row)]
         bound = self._known.bindings(pair.name, side, [row.id for row in same_key])
-        candidates = [match.Candidate(row.id, key, row.id in bound) for row in same_key]
+        aside = self._known.aside(pair.name, side, [row.id for row in same_key])
+        candidates = [
+            match.Candidate(row.id, key, row.id in bound or row.id in aside)
+            for row in same_key
+            if aside.get(row.id) != KEPT_BY_CLONE
+        ]
         match found := match.resolve(key, candidates):
             case match.One():
                 return found.id
@@ -116,7 +142,7 @@ class Twins:
                 if any(row.id(work.side) == work.id for row in bound.values()):
                     work.deferred = True  # by us, since we looked: it comes again as bound
                 else:
-                    self._settler.fail(work, Code.TWIN_TAKEN)
+                    self._settler.fail(work, Code.TWIN_TAKEN if bound else Code.TWIN_SET_ASIDE)
         return None
 
     def _reconcile(self, work: Work, intent: IntentRow) -> None:

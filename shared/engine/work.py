@@ -36,6 +36,8 @@ class Work:
     listed: bool = False
     twin: Record | None = None
     twin_id: RecordId | None = None
+    original: RecordId | None = None
+    """By the policy Clone: the record with its key at the other side, which is to be left alone."""
     drafted: Base | None = None
     """One of the two was made by an earlier try of ours, at `made_side`, and this is what was agreed by that."""
     made_side: Side = Side.RIGHT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,12 +19,13 @@ from shared.integrations.registry import integrations as all_declared
 from shared.settings import Settings
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
-from shared.sync.model import Side
+from shared.sync.model import Policy, Side
 
 
 @dataclass(frozen=True, slots=True)
 class IntegrationView:
-    """For people. Times are aware UTC; `next_run_at` None: nothing is planned."""
+    """For people. Times are aware UTC; `next_run_at` None: nothing is planned. `held_back`: what vanished at once,
+    {"companies/left": {"missing": 12, "of": 40}}, and is not believed until a person says so (TR-13)."""
 
     id: int
     kind: str
@@ -41,6 +43,8 @@ class IntegrationView:
     next_run_at: datetime | None
     schedule_on: bool
     schedule_interval_s: int
+    compared_at: datetime | None
+    held_back: Mapping[str, Mapping[str, int]]
 
 
 class IntegrationService:
@@ -48,16 +52,32 @@ class IntegrationService:
         self._db = database
         self._settings = settings
 
-    def create(self, actor: Actor, kind: str, left_org_id: int, right_org_id: int, name: str | None = None) -> int:
-        """Enabled at once with its defaults; Fetch must run before the first sync (SU-4).
+    def create(
+        self,
+        actor: Actor,
+        kind: str,
+        left_org_id: int,
+        right_org_id: int,
+        name: str | None = None,
+        policy: Policy = Policy.OVERWRITE,
+        *,
+        draft: bool = False,
+    ) -> int:
+        """Enabled at once with its defaults, or a `draft` to be set up; Fetch must run before the first sync (SU-4).
 
-        Raises NotFound (kind, org), Refused (wrong vendors, or there is one already).
+        Raises NotFound (kind, org), Refused (wrong vendors, a policy it does not have, or there is one already).
         """
         actor.must(Permission.CONFIGURE)
         if kind not in self.kinds():
             known = ", ".join(self.kinds())
             raise NotFound(f"There is no kind of integration {kind!r}; known are {known}.", code="UNKNOWN_KIND")
         declaration = declared(kind)
+        if policy not in declaration.policies:
+            raise Refused(
+                f"{declaration.label} has no duplicates policy {policy.value}; it has "
+                f"{', '.join(one.value for one in declaration.policies)}.",
+                code="POLICY_NOT_AVAILABLE",
+            )
         with self._db.transaction() as session:
             orgs = {
                 Side.LEFT: _org(session, actor.workspace, left_org_id),
@@ -77,7 +97,8 @@ class IntegrationService:
                 name=title,
                 left_org_id=left_org_id,
                 right_org_id=right_org_id,
-                state="enabled",
+                state="draft" if draft else "enabled",
+                policy=policy.value,
                 schedule_interval_s=round(self._settings.schedule_interval_h * 3600),
                 mapping={},
             )
@@ -141,6 +162,7 @@ def _told(row: Integration) -> dict[str, object]:
         "left_org_id": row.left_org_id,
         "right_org_id": row.right_org_id,
         "state": row.state,
+        "policy": row.policy,
         "schedule_interval_s": row.schedule_interval_s,
     }
 
@@ -165,4 +187,6 @@ def _view(row: Integration, left: Org, right: Org) -> IntegrationView:
         next_run_at=row.next_run_at,
         schedule_on=row.schedule_on,
         schedule_interval_s=row.schedule_interval_s,
+        compared_at=row.compared_at,
+        held_back=row.held_back,
     )

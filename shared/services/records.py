@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from shared.db.queries import bindings as binding_queries
 from shared.db.queries import records as queries
 from shared.db.session import Database
 from shared.errors import NotFound
@@ -30,9 +31,21 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """It is neither matched nor made anew until it is bound or released. `why`: unbound (from `other_id`), or
+    kept_by_clone (`other_id` got a record of its own)."""
+
+    why: str
+    other_id: str
+    by_name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RecordView:
-    """`twin_id` None: not bound. `binding`: live, left_deleted, right_deleted. `untouched`: Fetch bound the two and no
-    sync has merged them. `history` is newest first, of the record and its twin."""
+    """`twin_id` None: not bound. `binding`: live, left_deleted, right_deleted. `untouched`: they were bound and no
+    sync has merged them. `bound_by_sync` None: a person bound them. `history` is newest first, of the record and its
+    twin."""
 
     integration_id: int
     pair: str
@@ -45,6 +58,7 @@ class RecordView:
     bound_at: datetime | None
     bound_by_sync: int | None
     untouched: bool
+    aside: Aside | None
     waiting: Waiting | None
     history: Sequence[Mapping[str, Any]]
 
@@ -78,6 +92,7 @@ class RecordService:
         with self._db.transaction() as session:
             bound = queries.get_binding(session, *key)
             wait = queries.get_wait(session, *key)
+            aside = binding_queries.get_aside(session, integration_id, actor.workspace, pair, side, record_id)
             twin_id = None if bound is None else str(bound[f"{side.other.value}_id"])
             ids = [one for one in (record_id, twin_id) if one is not None]
             history = queries.list_history(
@@ -95,6 +110,7 @@ class RecordService:
             bound_at=None if bound is None else bound["bound_at"],
             bound_by_sync=None if bound is None else bound["bound_by_run"],
             untouched=bound is not None and bound["untouched"],
+            aside=None if aside is None else Aside(**aside),
             waiting=None if wait is None else _waiting(explained(wait)),
             history=[explained(row) for row in history],
         )

@@ -104,23 +104,35 @@ class RunService:
         """Binds what is the same on both sides; writes to neither (SU-4). Returns the Sync ID."""
         return self._start(actor, integration_id, RunKind.FETCH, Action.FETCH_ASKED)
 
-    def sync_now(self, actor: Actor, integration_id: int) -> int:
-        """Raises NotFound, Refused (Fetch first, not enabled), OrgHeld (this integration has a run already)."""
-        return self._start(actor, integration_id, RunKind.SYNC, Action.SYNC_ASKED)
+    def sync_now(
+        self, actor: Actor, integration_id: int, *, compare: bool = False, confirm_deletions: bool = False
+    ) -> int:
+        """Raises NotFound, Refused (Fetch first, not enabled), OrgHeld (this integration has a run already).
 
-    def _start(self, actor: Actor, integration_id: int, kind: RunKind, action: Action) -> int:
+        `compare`: everything is listed, and what was deleted without a word is found (TR-13). `confirm_deletions`: the
+        same, and however much has vanished, it is so.
+        """
+        asked = {"compares": compare or confirm_deletions, "deletions_confirmed": confirm_deletions}
+        return self._start(actor, integration_id, RunKind.SYNC, Action.SYNC_ASKED, **asked)
+
+    def _start(self, actor: Actor, integration_id: int, kind: RunKind, action: Action, **asked: bool) -> int:
         actor.must(Permission.SYNC)
         view = self._integrations.get(actor, integration_id)
         refusal = may_start(
-            kind, fetched=view.fetched_at is not None, enabled=view.state == "enabled", connections_live=True
+            kind,
+            fetched=view.fetched_at is not None,
+            enabled=view.state == "enabled",
+            connections_live=True,
+            draft=view.state == "draft",
         )
         if refusal is not None:
             raise Refused(refusal.sentence, code=refusal.code)
         with self._db.transaction() as session:
-            run_id = new_run(session, integration_id, actor.workspace, kind.value, "manual")
+            run_id = new_run(session, integration_id, actor.workspace, kind.value, "manual", **asked)
             if run_id is None:
                 raise _held(session, integration_id)
-            audit.record(session, actor, action, run_id, after={"integration_id": integration_id})
+            told = {name: True for name, wanted in asked.items() if wanted}
+            audit.record(session, actor, action, run_id, after={"integration_id": integration_id, **told})
         self._wake.run(run_id)
         return run_id
 

@@ -25,10 +25,18 @@ class Action(StrEnum):
     WEBHOOK_RENEWED = "connection.webhook_renewed"
     KEYS_ROTATED = "keys.rotated"
     INTEGRATION_CREATED = "integration.created"
+    SETUP_STEP_DONE = "integration.setup_step_done"
+    INTEGRATION_ENABLED = "integration.enabled"
+    DRAFT_DISCARDED = "integration.draft_discarded"
     MAPPING_SAVED = "integration.mapping_saved"
     FETCH_ASKED = "run.fetch_asked"
     SYNC_ASKED = "run.sync_asked"
     RECORD_SYNC_ASKED = "record.sync_asked"
+    RECORD_BOUND = "record.bound"
+    RECORD_UNBOUND = "record.unbound"
+    RECORD_RELEASED = "record.released"
+    TWIN_WANTED_AGAIN = "record.twin_wanted_again"
+    BINDINGS_IMPORTED = "integration.bindings_imported"
     TOKEN_MADE = "token.made"  # noqa: S105  the name of an act
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  the name of an act
 

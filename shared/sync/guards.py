@@ -16,11 +16,15 @@ class Refusal:
     sentence: str
 
 
-def may_start(kind: RunKind, *, fetched: bool, enabled: bool, connections_live: bool) -> Refusal | None:
-    """None: it may. Fetch writes nothing, so it needs the connections alone; all else needs Fetch to have run and
-    the integration to be enabled."""
+def may_start(
+    kind: RunKind, *, fetched: bool, enabled: bool, connections_live: bool, draft: bool = False
+) -> Refusal | None:
+    """None: it may. Fetch writes nothing, so it needs the connections and that set-up is over; all else needs Fetch to
+    have run and the integration to be enabled."""
     if not connections_live:
         return _refusal(Code.CONNECTION_BROKEN)
+    if draft:
+        return _refusal(Code.NOT_ENABLED)
     if kind is RunKind.FETCH:
         return None
     if not enabled:

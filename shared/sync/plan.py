@@ -61,7 +61,7 @@ def plan(
         return _create(pair, source, mine)
     records = {source: mine, source.other: theirs}
     if bound is None:
-        return _meet(pair, policy, records)
+        return _meet(pair, policy, source, records)
     return _follow(pair, source, records, bound)
 
 
@@ -91,15 +91,22 @@ def _base_of(bound: Bound | None) -> Base:
 # A twin there is
 
 
-def _meet(pair: Pair, policy: Policy, records: Mapping[Side, Record]) -> Action:
+def _meet(pair: Pair, policy: Policy, source: Side, records: Mapping[Side, Record]) -> Action:
     match policy:
         case Policy.SKIP:
             return Action(ActionKind.SKIP, reason=Code.POLICY_SKIP)
         case Policy.CLONE:
-            return Action(ActionKind.FAIL, reason=Code.POLICY_NOT_AVAILABLE, detail=policy.value)
+            return _clone(pair, source, records[source])
         case Policy.OVERWRITE:
             return _merged(pair, records, {}, frozenset(), ActionKind.BIND)
     assert_never(policy)
+
+
+def _clone(pair: Pair, source: Side, record: Record) -> Action:
+    """The accounting side gets a new record for the other's; what was found there stays as it is (DU-3)."""
+    if source is pair.tie_side:
+        return Action(ActionKind.SKIP, reason=Code.KEPT_BY_CLONE)
+    return _create(pair, source, record)
 
 
 def _follow(pair: Pair, source: Side, records: Mapping[Side, Record], bound: Bound) -> Action:

@@ -19,6 +19,9 @@ class Code(StrEnum):
     NO_KEY = "NO_KEY"
     KEY_CUT = "KEY_CUT"
     TWIN_TAKEN = "TWIN_TAKEN"
+    TWIN_SET_ASIDE = "TWIN_SET_ASIDE"
+    SET_ASIDE = "SET_ASIDE"
+    KEPT_BY_CLONE = "KEPT_BY_CLONE"
     FIELD_TOO_LONG = "FIELD_TOO_LONG"
     VALUE_NOT_MAPPED = "VALUE_NOT_MAPPED"
     TEXT_UNREADABLE = "TEXT_UNREADABLE"
@@ -104,6 +107,21 @@ _ALL = (
         Code.TWIN_TAKEN,
         "The record with this match key is already bound to another one",
         "Look at that binding; unbind it, or rename one of the records.",
+    ),
+    Reason(
+        Code.TWIN_SET_ASIDE,
+        "The record with this match key was unbound by hand, and is not matched",
+        "Bind the two by hand, or release that record; or rename one of them.",
+    ),
+    Reason(
+        Code.SET_ASIDE,
+        "The record was unbound by hand, and is left alone",
+        "Bind it to its twin by hand, or release it; then it is synced again.",
+    ),
+    Reason(
+        Code.KEPT_BY_CLONE,
+        "The duplicates policy is Clone: its match has, or gets, a record of its own here, and this one stays as it is",
+        "Nothing; or bind it by hand to the right record.",
     ),
     Reason(
         Code.BINDING_CONFLICT,

@@ -34,11 +34,13 @@ ADDRESS = (
 
 
 def await_that(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
-    """Polls; the bound is there so that a hang becomes a failure with a name, it measures nothing."""
-    ends = time.monotonic() + within_s
+    """Polls, less and less often, for looking costs what is looked at its time. The bound is there so that a hang
+    becomes a failure with a name, it measures nothing."""
+    ends, pause_s = time.monotonic() + within_s, 0.02
     while not condition():
         assert time.monotonic() < ends, f"never came true: {what}"
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.3, 0.2)
 
 
 class AlreadyThereError(AssertionError):

@@ -19,14 +19,17 @@ from shared.db.session import Database, make_engine
 from shared.engine import housekeeping
 from shared.errors import BothwaysError, NotAllowed
 from shared.integrations.defaults import Line
+from shared.lease import Leases
 from shared.services.api_tokens import ApiTokenService
 from shared.services.audit import AuditEntry, AuditService
+from shared.services.bindings import BindingService
 from shared.services.integrations import IntegrationService
 from shared.services.mappings import MappingService
+from shared.services.setup import SetupService
 from shared.services.workspaces import host_actor
 from shared.sync.access import Actor, ActorKind, Role, host, permissions_of
 from shared.sync.audit import Action
-from shared.sync.model import Side
+from shared.sync.model import Policy, Side
 from shared.vault import Vault
 from tests.callers import made
 from tests.conftest import MakeSettings
@@ -66,16 +69,53 @@ def sign_in(world: World, actor: Actor) -> None:
     office.connections.finish(actor, brought["state"], brought["code"])
 
 
+def setting_up(world: World) -> dict[Action, Callable[[Actor], object]]:
+    """Of drafts between orgs of their own."""
+    office = world.office
+    integrations, mappings = IntegrationService(office.db, office.settings), MappingService(office.db)
+    setup = SetupService(office.db, integrations, mappings)
+
+    def draft(name: str) -> int:
+        """Past the service, whose making of it is an act of its own."""
+        org = office.value(
+            "INSERT INTO org (workspace_id, vendor, external_id, name, data_centre) "
+            "VALUES (:w, 'zoho_fsm', :n, :n, 'sandbox') RETURNING id", w=world.workspace, n=name,
+        )  # fmt: skip
+        return int(
+            office.value(
+                "INSERT INTO integration (workspace_id, kind, name, left_org_id, right_org_id) "
+                "VALUES (:w, 'fsm_books', :n, :l, :r) RETURNING id",
+                w=world.workspace, n=name, l=org, r=world.orgs[BOOKS].org_id,
+            )
+        )  # fmt: skip
+
+    first, whole, unwanted = draft("first"), draft("whole"), draft("unwanted")
+    office.sql(
+        'UPDATE integration SET setup_done = \'["policy", "mapping:companies", "mapping:items"]\' WHERE id = :i',
+        i=whole,
+    )
+    return {
+        Action.SETUP_STEP_DONE: lambda actor: setup.choose(actor, first, Policy.OVERWRITE, "I"),
+        Action.INTEGRATION_ENABLED: lambda actor: setup.enable(actor, whole),
+        Action.DRAFT_DISCARDED: lambda actor: setup.discard(actor, unwanted),
+    }
+
+
 def acts(world: World) -> dict[Action, Callable[[Actor], object]]:
     """Every act of the closed list that is not made by setting up: a new one fails the test below until it is here."""
     office, books = world.office, world.orgs[BOOKS].connection_id
     tokens = ApiTokenService(office.db)
     mappings = MappingService(office.db)
+    bindings, companies = BindingService(office.db, Leases(office.settings)), (world.integration, "companies")
     lines = [Line(left="Company_Name", right="contact_name")]
     victim = made(office.db, Role.VIEWER, name="victim").view.id
     office.sql("UPDATE integration SET fetched_at = now()")
     company = world.company("Kanary & Sons")
     rotated = Vault("k9", {"k9": bytes(32), **_ring(world)})
+
+    def again(actor: Actor) -> None:
+        office.sql("UPDATE binding SET state = 'right_deleted' WHERE left_id = '81'")
+        bindings.create_again(actor, *companies, Side.LEFT, "81")
 
     def rotate(actor: Actor) -> None:
         office.connections._safe.vault = rotated
@@ -93,6 +133,14 @@ def acts(world: World) -> dict[Action, Callable[[Actor], object]]:
         Action.SYNC_ASKED: lambda actor: world.ended(world.runs.sync_now(actor, world.integration)),
         Action.FETCH_ASKED: lambda actor: world.ended(world.runs.fetch(actor, world.integration)),
         Action.MAPPING_SAVED: lambda actor: mappings.save(actor, world.integration, "companies", lines),
+        **setting_up(world),
+        Action.RECORD_BOUND: lambda actor: bindings.bind(actor, *companies, "71", "72"),
+        Action.RECORD_UNBOUND: lambda actor: bindings.unbind(actor, *companies, Side.LEFT, "71"),
+        Action.RECORD_RELEASED: lambda actor: bindings.release(actor, *companies, Side.RIGHT, "72"),
+        Action.BINDINGS_IMPORTED: lambda actor: bindings.import_csv(
+            actor, world.integration, "modules,left_record,right_record\ncompanies,81,82\n"
+        ),
+        Action.TWIN_WANTED_AGAIN: lambda actor: again(actor),
         Action.TOKEN_MADE: lambda actor: tokens.add(actor, "new", Role.VIEWER),
         Action.TOKEN_REVOKED: lambda actor: tokens.revoke(actor, victim),
         Action.KEYS_ROTATED: rotate,

@@ -159,7 +159,8 @@ def office(
     make_settings: MakeSettings, database_url: str, redis: Redis, redis_url: str, bench: Bench
 ) -> Iterator[Office]:
     urls = {"database_url": database_url, "redis_url": redis_url, "sandbox_url": bench.url}
-    with opened(make_settings(**urls, time_scale=TIME_SCALE)) as office:
+    # Of budgets alone: a lease that a stalled machine lost would have hundreds of records looked for once more.
+    with opened(make_settings(**urls, time_scale=TIME_SCALE, lease_ttl_s=600.0)) as office:
         yield office
 
 

@@ -88,3 +88,60 @@ def test_a_record_s_page(world: World, bothways: Bothways) -> None:
     history = bothways("record", 1, "companies", "left", "r1", "--json").json["history"]
     assert [(one["run_id"], one["reason"]) for one in history] == [(run, "NO_KEY")]
     assert bothways("record", 1, "people", "left", "r1").code == 1
+
+
+@pytest.mark.rule("DU-1")
+def test_bindings_are_shown_changed_and_brought_in_and_out(world: World, bothways: Bothways, tmp_path: Path) -> None:
+    def shown(*words: str) -> list[tuple[str, str, str]]:
+        found = bothways("bindings", 1, *words, "--json").json
+        return [(one["left_id"], one["right_id"], one["state"]) for one in found]
+
+    assert bothways("bind", 1, "companies", "71", "91").code == 0
+    assert shown() == [("71", "91", "live")]
+    assert "by hand" in bothways("bindings", 1).out
+    refused = bothways("bind", 1, "companies", "71", "92")
+    assert (refused.code, refused.err[:14]) == (1, "BOUND_ALREADY:")
+    kept = bothways("bindings", 1, "--csv").out
+    assert bothways("unbind", 1, "companies", "left", "71").code == 0
+    assert shown() == []
+    aside = bothways("bindings", 1, "--aside", "--json").json
+    assert [(one["record_id"], one["other_id"]) for one in aside] == [("71", "91"), ("91", "71")]
+    assert "unbound" in bothways("bindings", 1, "--aside").out
+    assert "was unbound from contacts 91" in bothways("record", 1, "companies", "left", "71").out
+    assert bothways("release", 1, "companies", "right", "91").code == 0
+    file = tmp_path / "Bindings.csv"
+    file.write_bytes((kept + "companies,,93\r\n").encode())
+    told = bothways("bindings", 1, "--import", file)
+    assert (told.code, told.out) == (
+        2,
+        "1 bound, 0 were bound so already, 1 lines refused.\nLine 3: BAD_ID: A record's id is missing, or is none.\n",
+    )
+    assert shown("--search", "91") == [("71", "91", "live")]
+    assert shown("--state", "left_deleted") == []
+    refused = bothways("create-again", 1, "companies", "left", "71")
+    assert (refused.code, refused.err[:12]) == (1, "TWIN_EXISTS:")
+    world.sql("UPDATE binding SET state = 'right_deleted'")
+    assert bothways("create-again", 1, "companies", "left", "71").code == 0
+    assert shown() == []
+    file.write_bytes(b"\xff\xfe")
+    assert bothways("bindings", 1, "--import", file).err.startswith("BAD_CSV:")
+    assert bothways("bindings", 1, "--aside", "--csv").err.startswith("BAD_OPTIONS:")
+
+
+@pytest.mark.rule("SU-2")
+def test_a_draft_is_set_up_step_by_step(connected: World, bothways: Bothways) -> None:
+    connected.sql("DELETE FROM integration")
+    made = bothways("integrations", "add", "fsm_books", "--left", 1, "--right", 2, "--draft", "--json").json
+    number = made["id"]
+    assert made["state"] == "draft"
+    assert "Next: --policy (overwrite, clone) and --sync-type (I)." in bothways("setup", number).out
+    early = bothways("setup", number, "--enable")
+    assert (early.code, early.err[:12]) == (1, "SETUP_ORDER:")
+    assert "--confirm companies" in bothways("setup", number, "--policy", "clone").out
+    bothways("setup", number, "--confirm", "companies")
+    assert "--enable" in bothways("setup", number, "--confirm", "items").out
+    view = bothways("setup", number, "--enable", "--json").json
+    assert (view["state"], view["policy"], view["next_step"]) == ("enabled", "clone", None)
+    assert f"bothways fetch {number}" in bothways("setup", number).out
+    assert bothways("setup", number, "--discard").err.startswith("ALREADY_SET_UP:")
+    assert bothways("setup", number, "--enable", "--discard").err.startswith("BAD_OPTIONS:")

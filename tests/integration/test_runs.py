@@ -178,6 +178,29 @@ def test_an_edit_comes_with_the_next_sync(world: World) -> None:
     world.check_agree()
 
 
+@pytest.mark.rule("DU-2")
+def test_two_of_one_key_stay_ambiguous_in_later_syncs(world: World) -> None:
+    """Those read Books as far as their watermark: not being listed whole makes no choice of two."""
+    twice = {world.company("Twice"), world.company("TWICE")}
+    world.fetch()
+    for _ in range(3):
+        run = world.sync()
+        failed = {(row["record_id"], row["reason"]) for row in world.outcomes(run.id, "failed")}
+        assert failed == {(one, "AMBIGUOUS_MATCH") for one in twice}
+    assert world.writes() == []
+
+
+@pytest.mark.rule("DU-2")
+def test_a_namesake_of_a_bound_record_that_did_not_change_is_not_made_a_second_time(world: World) -> None:
+    """The bound one is in no row of this run, for it was dropped from the list: that is no absence."""
+    mine, _ = synced(world)
+    world.office.sql("UPDATE binding SET left_seen_at = NULL, right_seen_at = NULL")
+    other = world.customer("ZYLKER")
+    run = world.ended(world.runs.sync_now(world.actor, world.integration, compare=True))  # both sides are listed whole
+    assert [(row["record_id"], row["reason"]) for row in world.outcomes(run.id, "failed")] == [(other, "TWIN_TAKEN")]
+    assert [str(row["id"]) for row in world.sandbox.rows(FSM, "Companies")] == [mine]
+
+
 @pytest.mark.rule("TR-5", "P12")
 def test_the_watermark_is_the_start_of_the_run_and_the_window_overlaps(world: World) -> None:
     synced(world)

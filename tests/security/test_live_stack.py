@@ -239,7 +239,7 @@ def collect_logs(left: Left, stack: Stack, valkey: ValkeyServer) -> None:
 
 def test_the_story_had_successes_refusals_and_trouble(left: Left) -> None:
     assert {"created", "updated"} <= {outcome for outcome, _ in left.outcomes}
-    assert {"TWIN_TAKEN", "AMBIGUOUS_MATCH"} <= {reason for _, reason in left.outcomes}
+    assert {"DUPLICATE_NAME", "AMBIGUOUS_MATCH"} <= {reason for _, reason in left.outcomes}
 
 
 def test_each_process_told_something(left: Left) -> None:

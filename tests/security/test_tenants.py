@@ -8,17 +8,17 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api.app import create_app
-from api.routes import audit, health, integrations, mappings, runs, tokens
+from api.routes import audit, bindings, connections, health, integrations, mappings, runs, setup, tokens
 from shared.sync.access import Role
-from tests.callers import Carrying, made, token_of
+from tests.callers import CONNECTING, Carrying, body_of, made, token_of
 from tests.integration.test_doors import Door
-from tests.integration.world import World
+from tests.integration.world import BOOKS, World
 
 pytestmark = pytest.mark.rule("PE-6", "P14")
 
 NOBODYS = {"/healthz", "/readyz", "/workz"}
 """Routes that show nothing of anybody."""
-LISTS = {"/api/v1/integrations", "/api/v1/runs"}
+LISTS = {"/api/v1/connections", "/api/v1/integrations", "/api/v1/runs"}
 OF_OURS = {"/api/v1/tokens", "/api/v1/audit"}
 """Lists in which the token is that asks afterwards."""
 TELLS_NOTHING = "/api/v1/integrations/{integration_id}/records/{pair}/{side}/{record_id}/sync/{event_id}"
@@ -60,7 +60,7 @@ def test_no_route_is_hidden_from_this_test() -> None:
     for router in (
         health.router,
         health.open_router,
-        *(one.router for one in (integrations, mappings, runs, tokens, audit)),
+        *(one.router for one in (connections, integrations, setup, mappings, bindings, runs, tokens, audit)),
     ):
         assert all(one.include_in_schema for one in router.routes if isinstance(one, APIRoute))
 
@@ -82,15 +82,16 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
         "record_id": company,
         "event_id": event,
         "token_id": made(world.office.db, Role.VIEWER, name="Zylker's").view.id,
+        "connection_id": world.orgs[BOOKS].connection_id,
     }
     asked = [(method, path) for method, path in routes() if path not in NOBODYS]
 
     def ask(method: str, path: str) -> tuple[int, str]:
-        answer = door.http.request(method, path.format(**values), json=BODIES.get((method, path)))
+        answer = door.http.request(method, path.format(**values), **body_of(BODIES.get((method, path))))
         return answer.status_code, answer.text
 
     ours = {one: ask(*one) for one in asked}
-    assert {status for status, _ in ours.values()} <= {200, 201, 202, 409}, ours
+    assert {status for status, _ in ours.values()} <= {200, 201, 202, 204, 409}, ours
     give_away(world)
     door.http.auth = Carrying(str(door.http.base_url), token_of(world.office.db))  # the one before is the other's now
     calls = {one: ask(*one) for one in asked}
@@ -101,8 +102,10 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
             theirs = json.loads(ours[method, path][1])
             assert len(theirs) > 1
             assert {one["id"] for one in theirs}.isdisjoint(one["id"] for one in json.loads(text)), path
-        elif (method, path) == NEW_TOKEN:
+        elif (method, path) in NEW:
             assert status == 201
+        elif path in BY_STATE:
+            assert (status, json.loads(text)["code"]) == (409, "BAD_STATE")
         elif path == TELLS_NOTHING:
             assert status == 200
             assert '"outcome":null' in text
@@ -113,11 +116,21 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
 
 
 NEW_TOKEN = ("POST", "/api/v1/tokens")
+NEW = {NEW_TOKEN, ("POST", "/api/v1/connections/sign-in")}
+BY_STATE = {"/api/v1/connections/sign-in/finish", "/api/v1/connections/sign-in/choose"}
+"""A sign-in is found by its state alone, and by whoever has it."""
 MAPPING = "/api/v1/integrations/{integration_id}/mappings/{pair}"
 LINES = {"lines": [{"left": "Company_Name", "right": "contact_name"}]}
-BODIES = {
+SETUP = "/api/v1/integrations/{integration_id}/setup/policy"
+BINDINGS = "/api/v1/integrations/{integration_id}/bindings"
+BODIES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/integrations"): {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},
     NEW_TOKEN: {"name": "new", "role": "viewer"},
+    **CONNECTING,
     ("PUT", MAPPING): LINES,
     ("POST", f"{MAPPING}/check"): LINES,
+    ("POST", "/api/v1/drafts"): {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},
+    ("PUT", SETUP): {"policy": "overwrite", "sync_type": "I"},
+    ("POST", BINDINGS): {"pair": "companies", "left_id": "1", "right_id": "2"},
+    ("POST", f"{BINDINGS}.csv"): "modules,left_record,right_record\n",
 }

@@ -296,6 +296,10 @@ class SimKnown:
             rows = [(one, tables.binding(side, RecordId(one))) for one in ids]
             return {RecordId(one): binding_row(dict(row)) for one, row in rows if row is not None}
 
+    def aside(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, str]:
+        """Nothing is set aside here: no person unbinds, and nobody clones."""
+        return {}
+
     def intents(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, IntentRow]:
         if not ids:
             return {}

@@ -39,7 +39,7 @@ def test_fb_is_found_by_its_folder() -> None:
     assert list(integrations()) == ["fsm_books"]
     assert (FB.left, FB.right, FB.tie_side) == ("zoho_fsm", "zoho_books", Side.RIGHT)
     assert [declared.name for declared in FB.pairs] == ["companies", "items"]
-    assert FB.policies == (Policy.OVERWRITE,)
+    assert FB.policies == (Policy.OVERWRITE, Policy.CLONE)
     with pytest.raises(NotFound):
         integration("fsm_moon")
     with pytest.raises(NotFound):

@@ -224,7 +224,10 @@ def test_policies_where_a_match_is_found() -> None:
     a, b = left(5, Note="new"), right(1)
     assert plan(RICH, Policy.OVERWRITE, L, a, b, None).kind is ActionKind.UPDATE
     assert outcome(plan(RICH, Policy.SKIP, L, a, b, None)) == (ActionKind.SKIP, "POLICY_SKIP", "")
-    assert outcome(plan(RICH, Policy.CLONE, L, a, b, None))[:2] == (ActionKind.FAIL, "POLICY_NOT_AVAILABLE")
+    cloned = plan(RICH, Policy.CLONE, L, a, b, None)
+    assert cloned == plan(RICH, Policy.CLONE, L, a, None, None), "what is there plays no part"
+    assert (cloned.kind, set(cloned.writes)) == (ActionKind.CREATE, {R})
+    assert outcome(plan(RICH, Policy.CLONE, R, a, b, None)) == (ActionKind.SKIP, "KEPT_BY_CLONE", "")
     assert plan(RICH, Policy.SKIP, L, a, b, BOUND).kind is ActionKind.UPDATE
     assert plan(RICH, Policy.CLONE, L, a, None, None).kind is ActionKind.CREATE
 

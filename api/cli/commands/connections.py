@@ -238,8 +238,7 @@ def _webhook(opened: Doors, actor: Actor, connection_id: int, show_secret: bool)
 
     view = opened.connections.describe(actor, connection_id)
     setup = opened.connections.webhook_setup(actor, connection_id)
-    settings = opened.settings
-    base = (settings.public_url or f"http://{settings.api_host}:{settings.api_port}").rstrip("/")
+    base = opened.settings.public_base
     secret = setup.secret if show_secret else None
     steps = webhook_steps(view.vendor, base + setup.path, secret)
     return {

@@ -8,6 +8,7 @@ import typer
 
 from api.cli.output import local, table, tell, tell_json, words
 from api.cli.session import Json, doors, wants_json
+from shared.sync.model import Policy
 
 _OrgId = Annotated[int, typer.Option(min=1, max=2**63 - 1, metavar="ORG", help="See `bothways connections`.")]
 
@@ -52,14 +53,19 @@ def add(
     left: _OrgId,
     right: _OrgId,
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
+    draft: Annotated[bool, typer.Option("--draft", help="To be set up step by step: `bothways setup`.")] = False,
+    policy: Annotated[Policy, typer.Option(help="Where a match is found: overwrite one by the other, or clone.")] = (
+        Policy.OVERWRITE
+    ),
     as_json: Json = False,
 ) -> None:
     """Keep two connected orgs in step. Nothing is written yet: Fetch comes first."""
     with doors() as opened:
         actor = opened.host()
-        made = opened.integrations.create(actor, kind, left, right, name)
+        made = opened.integrations.create(actor, kind, left, right, name, policy, draft=draft)
         view = opened.integrations.get(actor, made)
     if wants_json(context, as_json) or bool(context.parent and context.parent.params.get("as_json")):
         tell_json(view)
         return
-    tell(f"Integration {view.id}: {view.name} ({view.label}). Next: `bothways fetch {view.id}`.")
+    following = "setup" if draft else "fetch"
+    tell(f"Integration {view.id}: {view.name} ({view.label}). Next: `bothways {following} {view.id}`.")

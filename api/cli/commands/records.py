@@ -89,8 +89,15 @@ def _page(view: RecordView) -> None:
         tell(f"{view.module} {view.record_id} is not bound.")
     else:
         state = "" if view.binding == "live" else f", {words(view.binding or '')}"
-        by = f"since {local(view.bound_at)}, by sync {view.bound_by_sync}"
+        who = "by hand" if view.bound_by_sync is None else f"by sync {view.bound_by_sync}"
+        by = f"since {local(view.bound_at)}, {who}"
         tell(f"{view.module} {view.record_id} is bound to {view.twin_module} {view.twin_id} {by}{state}.")
+    if view.aside is not None:
+        other, when = f"{view.twin_module} {view.aside.other_id}", local(view.aside.at)
+        if view.aside.why == "unbound":
+            tell(f"It was unbound from {other} at {when} by {view.aside.by_name}, and is left alone.")
+        else:
+            tell(f"By the policy Clone {other} got a record of its own at {when}; this one is left alone.")
     if view.waiting is not None:
         when = "with the next sync" if view.waiting.due_at is None else f"at {local(view.waiting.due_at)}"
         tell(f"{view.waiting.sentence}. {view.waiting.remedy} Tried again {when}.")

@@ -14,7 +14,7 @@ import typer
 from api.cli.output import local, say, table, tell, tell_json, words
 from api.cli.session import IntegrationId, Json, SyncId, doors, wants_json
 from shared.errors import ConfigError
-from shared.sync.model import OutcomeKind
+from shared.sync.model import OutcomeKind, Policy
 from shared.sync.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -38,9 +38,24 @@ def fetch(context: typer.Context, integration: IntegrationId, no_wait: _NoWait =
     _start(context, integration, no_wait, as_json, lambda opened, actor: opened.runs.fetch(actor, integration))
 
 
-def sync(context: typer.Context, integration: IntegrationId, no_wait: _NoWait = False, as_json: Json = False) -> None:
+def sync(
+    context: typer.Context,
+    integration: IntegrationId,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="List everything, and find what was deleted without a word.")
+    ] = False,
+    confirm_deletions: Annotated[
+        bool, typer.Option("--confirm-deletions", help="The same; however much has vanished at once, it is so.")
+    ] = False,
+    no_wait: _NoWait = False,
+    as_json: Json = False,
+) -> None:
     """Sync now, both ways. Exit code 2: it completed, and some records failed."""
-    _start(context, integration, no_wait, as_json, lambda opened, actor: opened.runs.sync_now(actor, integration))
+
+    def begin(opened: Doors, actor: Actor) -> int:
+        return opened.runs.sync_now(actor, integration, compare=compare, confirm_deletions=confirm_deletions)
+
+    _start(context, integration, no_wait, as_json, begin)
 
 
 def _start(
@@ -238,9 +253,16 @@ def _summary(view: RunView, sides: IntegrationView) -> None:
         _counts(view)
     elif view.ended and not view.error_code and not view.report:
         tell("Nothing had changed on either side.")
-    if view.report:
+    if found := {pair: told for pair, told in view.report.items() if pair != "held_back"}:
         tell()
-        _report(view.report, sides)
+        _report(found, sides)
+    for place, told in view.report.get("held_back", {}).items():
+        pair, _, side = place.partition("/")
+        tell(
+            f"{told['missing']} of {told['of']} bound {pair} are missing on the {side} side, more than is believed at "
+            f"once; nothing was done about them. If they were deleted: "
+            f"`bothways sync {view.integration_id} --confirm-deletions`."
+        )
     _reasons(view)
 
 
@@ -267,6 +289,8 @@ def _report(report: Mapping[str, Any], sides: IntegrationView) -> None:
         "ambiguous_left": f"key not unique in {sides.left_vendor}",
         "ambiguous_right": f"… in {sides.right_vendor}",
     }
+    if sides.policy == Policy.CLONE:
+        columns["clone"] = "matches that get a record of their own"
     pairs = {pair: found for pair, found in report.items() if isinstance(found, Mapping)}
     rows = ((pair, *(found.get(key, 0) for key in columns)) for pair, found in sorted(pairs.items()))
     table(("module", *columns.values()), rows, numbers=columns.values())

@@ -160,7 +160,7 @@ def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
         list_modified=sorts or capabilities.on(settings.ITEMS_LIST_MODIFIED),
         page_size=PAGE_SIZE,
         read_batch=1 if is_contacts else itemdetails_batch(capabilities),
-        unique_key=module.key,
+        unique_key=None if is_contacts and capabilities.on(settings.DUPLICATE_CONTACT_NAMES) else module.key,
     )
 
 

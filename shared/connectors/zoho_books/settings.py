@@ -13,6 +13,10 @@ ITEMDETAILS_BATCH = "itemdetails_batch"
 SKIP_WEBHOOK_TRIGGER = "skip_webhook_trigger"
 """bool, set, default true: writes carry X-ZOHO-Skip-Webhook-Trigger (TR-8). Its effect is not established."""
 
+DUPLICATE_CONTACT_NAMES = "duplicate_contact_names"
+"""bool, set, default false: the organisation allows several contacts of one display name. No call tells it. Where it is
+wrongly off, Clone is refused; where it is wrongly on, Books refuses the second name (3062)."""
+
 DEFAULT_ITEMDETAILS_BATCH = 50
 MOST_ITEMDETAILS_BATCH = 200
 

@@ -3,11 +3,12 @@
 from shared.db.models.integrations import Installation, Integration, LeaseLog, OpenBatch, OrgLease, Watermark
 from shared.db.models.orgs import Connection, Org, PendingSignIn, Workspace
 from shared.db.models.people import ApiToken, AuditLog
-from shared.db.models.records import Binding, Due, Intent
+from shared.db.models.records import Aside, Binding, Due, Intent
 from shared.db.models.runs import EventDone, Listing, Outcome, Run, RunCount, Staged
 
 __all__ = [
     "ApiToken",
+    "Aside",
     "AuditLog",
     "Binding",
     "Connection",

@@ -39,10 +39,16 @@ class Integration(Base):
     policy: Mapped[str] = mapped_column(server_default=text("'overwrite'"))
     mapping: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     mapping_changed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    setup_done: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    """Of a draft: which steps of set-up are done (sync.setup)."""
     fetched_at: Mapped[datetime | None]
     schedule_on: Mapped[bool] = mapped_column(server_default=text("true"))
     schedule_interval_s: Mapped[int] = mapped_column(server_default=text("10800"))
     next_run_at: Mapped[datetime | None] = mapped_column(index=True)
+    compared_at: Mapped[datetime | None]
+    """When the last full comparison began; null: the next sync is one (TR-13)."""
+    held_back: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """{"companies/left": {"missing": 12, "of": 40}}: so many vanished at once that a person must say if it is so."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 

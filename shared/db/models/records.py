@@ -19,7 +19,8 @@ class Binding(Base):
     read back (FM-10). `*_hash` and `*_modified` are those of the list row, so that a poll can drop it; `*_seen_at` is
     when that version was first read, null once no edit can hide behind its time any more. `version` grows with each
     commit: an older plan never overwrites a newer one (P5). `pending` tells what was sent to which side and is not
-    committed yet: where the side holds it, it is ours and nobody's edit.
+    committed yet: where the side holds it, it is ours and nobody's edit. `bound_by_run` is null where a person bound
+    the two.
     """
 
     __tablename__ = "binding"
@@ -50,9 +51,36 @@ class Binding(Base):
     pending: Mapped[dict[str, Any] | None]
     version: Mapped[int] = mapped_column(server_default=text("1"))
     fence: Mapped[int] = mapped_column(BigInteger)
-    bound_by_run: Mapped[int] = mapped_column(BigInteger)
+    bound_by_run: Mapped[int | None] = mapped_column(BigInteger)
     bound_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Aside(Base):
+    """A record that is neither matched nor made anew until it is bound or released.
+
+    `why`: `unbound` by a person (DU-1), named in `by_name`; `kept_by_clone` (DU-3). `other_id`: the record at the other
+    side that it is not the same as, or that got a record of its own.
+    """
+
+    __tablename__ = "aside"
+    __table_args__ = (
+        UniqueConstraint("left_org_id", "right_org_id", "pair", "side", "record_id"),
+        CheckConstraint("side IN ('left', 'right')", name="side"),
+        CheckConstraint("why IN ('unbound', 'kept_by_clone')", name="why"),
+    )
+
+    id: Mapped[int] = identity_key()
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
+    left_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
+    right_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
+    pair: Mapped[str]
+    side: Mapped[str]
+    record_id: Mapped[str]
+    why: Mapped[str]
+    other_id: Mapped[str]
+    by_name: Mapped[str] = mapped_column(server_default=text("''"))
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class Intent(Base):

@@ -16,7 +16,8 @@ ACTIVE = "state NOT IN ('completed', 'completed_with_failures', 'failed', 'cance
 class Run(Base):
     """One sync; its id is the Sync ID. `pending` counts queued records without an outcome yet.
 
-    Webhook work is one run per integration and hour (`hour`); it has no listings and moves no watermark (LG-1).
+    Webhook work is one run per integration and hour (`hour`); it has no listings and moves no watermark (LG-1). A sync
+    that `compares` lists everything, and looks for what is bound and not there any more (TR-13).
     """
 
     __tablename__ = "run"
@@ -38,6 +39,8 @@ class Run(Base):
     integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
     kind: Mapped[str]
     trigger: Mapped[str]
+    compares: Mapped[bool] = mapped_column(server_default=text("false"))
+    deletions_confirmed: Mapped[bool] = mapped_column(server_default=text("false"))
     state: Mapped[str] = mapped_column(server_default=text("'queued'"))
     hour: Mapped[datetime | None]
     pending: Mapped[int] = mapped_column(server_default=text("0"))
@@ -98,7 +101,7 @@ class Staged(Base):
 
     `verdict`: None = not matched yet; `pair` (bound to `twin_id`), `both` (and its twin was listed too), `twin` (rides
     on the other end's event), `look` (search for a twin), `create` (both sides were listed whole: there is none),
-    `ambiguous`.
+    `ambiguous`, `aside` (unbound by a person), `seen` (bound and as it was; kept by a run that compares).
     """
 
     __tablename__ = "staged"

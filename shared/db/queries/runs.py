@@ -41,9 +41,8 @@ def progress(session: Session, run_id: int) -> RowMapping:
     query = text(
         """
         SELECT coalesce((SELECT sum(rows) FROM listing WHERE run_id = :run), 0)::bigint AS listed,
-            (SELECT count(*) FROM staged WHERE run_id = :run AND verdict IS DISTINCT FROM 'twin') AS total,
-            (SELECT count(*) FROM staged WHERE run_id = :run AND verdict IS DISTINCT FROM 'twin' AND state = 'done')
-                AS settled
+            count(*) AS total, count(*) FILTER (WHERE state = 'done') AS settled
+        FROM staged WHERE run_id = :run AND coalesce(verdict, '') NOT IN ('twin', 'seen')
         """
     )
     return session.execute(query, {"run": run_id}).mappings().one()

@@ -17,6 +17,6 @@ INTEGRATION = Integration(
     right_label="Zoho Books",
     pairs=(COMPANIES, ITEMS),
     tie_side=Side.RIGHT,
-    policies=(Policy.OVERWRITE,),
+    policies=(Policy.OVERWRITE, Policy.CLONE),
     sync_types=SYNC_TYPES,
 )
