@@ -16,6 +16,8 @@ from tests.chaos.shapes import PLAIN, TRUE
 Body = Callable[[Scene], None]
 EVENTS, CONTROL = "worker-events", "worker-control"
 HELD_MS = 150
+ANSWERS_MS = 500
+"""What a door that was held needs at most to answer, where the machine is busy."""
 DOOR_S = 5.5
 """The door answers within five seconds whatever Redis does, and a busy machine adds to it."""
 
@@ -150,7 +152,10 @@ def redis_flush(scene: Scene) -> None:
 
 def redis_flush_at(point: str, process: str, most: int) -> Body:
     def body(scene: Scene) -> None:
-        scene.held(point, lambda: _flush(scene, HELD_MS), ms=HELD_MS, n=scene.chance.randint(1, most), process=process)
+        def flush() -> None:
+            _flush(scene, HELD_MS + ANSWERS_MS)
+
+        scene.held(point, flush, ms=HELD_MS, n=scene.chance.randint(1, most), process=process)
         scene.over()
 
     return body
