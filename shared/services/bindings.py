@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping
 from sqlalchemy.orm import Session
 
 from shared.db.models import Integration
@@ -18,6 +18,7 @@ from shared.db.queries import bindings as queries
 from shared.db.repositories import audit
 from shared.db.repositories import bindings as repository
 from shared.db.repositories.bindings import Place, Wanted
+from shared.db.repositories.integrations import load_own
 from shared.db.session import Database
 from shared.errors import NotFound, Refused
 from shared.integrations.base import PairDeclaration
@@ -285,12 +286,7 @@ def _refusal(
 def _own(
     session: Session, actor: Actor, integration_id: int, pair: str | None = None
 ) -> tuple[Integration, dict[str, PairDeclaration]]:
-    query = select(Integration).where(Integration.workspace_id == actor.workspace, Integration.id == integration_id)
-    row = session.scalars(query).first()
-    if row is None:
-        raise NotFound(
-            f"There is no integration {integration_id}. See `bothways integrations`.", code="UNKNOWN_INTEGRATION"
-        )
+    row = load_own(session, actor.workspace, integration_id)
     pairs = {one.name: one for one in declared(row.kind).pairs}
     if pair is not None and pair not in pairs:
         raise NotFound(

@@ -12,8 +12,9 @@ from shared.connectors.registry import get_vendor
 from shared.db.models import Connection, Integration
 from shared.db.repositories import audit
 from shared.db.repositories import connections as repository
+from shared.db.repositories.integrations import load_own
 from shared.db.session import Database
-from shared.errors import ConfigError, NotFound, Refused
+from shared.errors import ConfigError, Refused
 from shared.integrations.base import Integration as Declaration
 from shared.integrations.defaults import Line
 from shared.integrations.registry import integration as declared
@@ -67,14 +68,14 @@ class MappingService:
     def get(self, actor: Actor, integration_id: int, pair: str) -> MappingView:
         actor.must(Permission.VIEW)
         with self._db.transaction() as session:
-            row = _own(session, actor, integration_id)
+            row = load_own(session, actor.workspace, integration_id)
             return _view(session, row, pair)
 
     def check(self, actor: Actor, integration_id: int, pair: str, lines: Sequence[Line]) -> tuple[MappingProblem, ...]:
         """All that is wrong with these lines, warnings included; nothing is saved."""
         actor.must(Permission.CONFIGURE)
         with self._db.transaction() as session:
-            row = _own(session, actor, integration_id)
+            row = load_own(session, actor.workspace, integration_id)
             return _checked(session, row, pair, lines)[1]
 
     def save(self, actor: Actor, integration_id: int, pair: str, lines: Sequence[Line] | None) -> MappingView:
@@ -84,7 +85,7 @@ class MappingService:
         """
         actor.must(Permission.CONFIGURE)
         with self._db.transaction() as session:
-            row = _own(session, actor, integration_id, lock=True)
+            row = load_own(session, actor.workspace, integration_id, lock=True)
             declaration = declared(row.kind)
             wanted = tuple(lines) if lines is not None else _lines(declaration.declaration(pair).defaults)
             _, problems = _checked(session, row, pair, wanted)
@@ -103,16 +104,6 @@ class MappingService:
                     after={"pair": pair, "lines": after or "default"},
                 )
             return _view(session, row, pair)
-
-
-def _own(session: Session, actor: Actor, integration_id: int, *, lock: bool = False) -> Integration:
-    query = select(Integration).where(Integration.workspace_id == actor.workspace, Integration.id == integration_id)
-    row = session.scalars(query.with_for_update() if lock else query).first()
-    if row is None:
-        raise NotFound(
-            f"There is no integration {integration_id}. See `bothways integrations`.", code="UNKNOWN_INTEGRATION"
-        )
-    return row
 
 
 def _store(session: Session, row: Integration, pair: str, lines: list[dict[str, object]] | None) -> None:

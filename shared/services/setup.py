@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.db.models import Integration
 from shared.db.repositories import audit
+from shared.db.repositories.integrations import load_own
 from shared.db.session import Database
 from shared.errors import NotFound, Refused
 from shared.integrations.base import Integration as Declaration
@@ -76,7 +77,7 @@ class SetupService:
     def get(self, actor: Actor, integration_id: int) -> SetupView:
         actor.must(Permission.VIEW)
         with self._db.transaction() as session:
-            return _view(_own(session, actor, integration_id))
+            return _view(load_own(session, actor.workspace, integration_id))
 
     def choose(self, actor: Actor, integration_id: int, policy: Policy, sync_type: str) -> SetupView:
         """What happens where a match is found, and which records are synced (DU-3, SU-5)."""
@@ -151,18 +152,8 @@ class SetupService:
         audit.record(session, actor, Action.SETUP_STEP_DONE, row.id, before=before, after={"step": step, **after})
 
 
-def _own(session: Session, actor: Actor, integration_id: int, *, lock: bool = False) -> Integration:
-    query = select(Integration).where(Integration.workspace_id == actor.workspace, Integration.id == integration_id)
-    row = session.scalars(query.with_for_update() if lock else query).first()
-    if row is None:
-        raise NotFound(
-            f"There is no integration {integration_id}. See `bothways integrations`.", code="UNKNOWN_INTEGRATION"
-        )
-    return row
-
-
 def _draft(session: Session, actor: Actor, integration_id: int) -> Integration:
-    row = _own(session, actor, integration_id, lock=True)
+    row = load_own(session, actor.workspace, integration_id, lock=True)
     if row.state != "draft":
         raise Refused(f"Integration {integration_id} is set up already; set-up is done once.", code="ALREADY_SET_UP")
     busy = session.execute(
