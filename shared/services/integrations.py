@@ -14,6 +14,7 @@ from shared.db.models import Integration, Org
 from shared.db.repositories import audit
 from shared.db.session import Database
 from shared.errors import NotFound, Refused
+from shared.integrations.base import Integration as Declaration
 from shared.integrations.registry import integration as declared
 from shared.integrations.registry import integrations as all_declared
 from shared.settings import Settings
@@ -72,12 +73,7 @@ class IntegrationService:
             known = ", ".join(self.kinds())
             raise NotFound(f"There is no kind of integration {kind!r}; known are {known}.", code="UNKNOWN_KIND")
         declaration = declared(kind)
-        if policy not in declaration.policies:
-            raise Refused(
-                f"{declaration.label} has no duplicates policy {policy.value}; it has "
-                f"{', '.join(one.value for one in declaration.policies)}.",
-                code="POLICY_NOT_AVAILABLE",
-            )
+        must_offer(declaration, policy)
         with self._db.transaction() as session:
             orgs = {
                 Side.LEFT: _org(session, actor.workspace, left_org_id),
@@ -133,6 +129,16 @@ class IntegrationService:
 
     def kinds(self) -> list[str]:
         return list(all_declared())
+
+
+def must_offer(declaration: Declaration, policy: Policy) -> None:
+    """Raises Refused where the kind of integration has no such duplicates policy (DU-3)."""
+    if policy not in declaration.policies:
+        raise Refused(
+            f"{declaration.label} has no duplicates policy {policy.value}; it has "
+            f"{', '.join(one.value for one in declaration.policies)}.",
+            code="POLICY_NOT_AVAILABLE",
+        )
 
 
 _left, _right = aliased(Org), aliased(Org)

@@ -19,7 +19,7 @@ from shared.db.session import Database
 from shared.errors import NotFound, Refused
 from shared.integrations.base import Integration as Declaration
 from shared.integrations.registry import integration as declared
-from shared.services.integrations import IntegrationService
+from shared.services.integrations import IntegrationService, must_offer
 from shared.services.mappings import MappingService
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
@@ -85,12 +85,7 @@ class SetupService:
         with self._db.transaction() as session:
             row = _draft(session, actor, integration_id)
             declaration = declared(row.kind)
-            if policy not in declaration.policies:
-                raise Refused(
-                    f"{declaration.label} has no duplicates policy {policy.value}; it has "
-                    f"{', '.join(one.value for one in declaration.policies)}.",
-                    code="POLICY_NOT_AVAILABLE",
-                )
+            must_offer(declaration, policy)
             offered = [one.key for one in declaration.sync_types if one.offered]
             if sync_type not in offered:
                 raise Refused(
