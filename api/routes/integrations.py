@@ -40,9 +40,11 @@ class NewDraft(BaseModel):
 
 
 class NewIntegration(NewDraft):
-    """Enabled at once, without the steps of set-up. `policy`: what happens where a match is found (DU-3)."""
+    """Enabled at once, without the steps of set-up. `policy`: what happens where a match is found (DU-3). `sync_type`:
+    which companies and contacts are synced (SU-5), by default the kind's own."""
 
     policy: Policy = Policy.OVERWRITE
+    sync_type: Annotated[str, Field(min_length=1, max_length=20), AfterValidator(plain)] | None = None
 
 
 Short = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
@@ -60,7 +62,9 @@ def list_integrations(doors: TheDoors, actor: TheActor) -> list[IntegrationView]
 
 @router.post("", status_code=201, **needs(Permission.CONFIGURE))
 def create_integration(doors: TheDoors, actor: TheActor, new: NewIntegration) -> IntegrationView:
-    made = doors.integrations.create(actor, new.kind, new.left_org_id, new.right_org_id, new.name, new.policy)
+    made = doors.integrations.create(
+        actor, new.kind, new.left_org_id, new.right_org_id, new.name, new.policy, sync_type=new.sync_type
+    )
     return doors.integrations.get(actor, made)
 
 

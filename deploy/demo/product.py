@@ -112,7 +112,13 @@ class Product:
     # REST
 
     def add_integration(self, left_org_id: int, right_org_id: int) -> int:
-        body = {"kind": "fsm_books", "left_org_id": left_org_id, "right_org_id": right_org_id, "name": "Northwind"}
+        body = {
+            "kind": "fsm_books",
+            "left_org_id": left_org_id,
+            "right_org_id": right_org_id,
+            "name": "Northwind",
+            "sync_type": "I",
+        }
         return int(self._call("POST", "/integrations", body)["id"])
 
     def start(self, integration: int, what: str) -> int:

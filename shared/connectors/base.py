@@ -29,7 +29,9 @@ class ModuleFacts:
     `list_fields` None: list rows are complete. Else the fields that a list row carries; anything more costs a
     detail call. `list_modified`: list rows carry a modified time. Batch sizes are records per call, 1 = one by one.
     `unique_key`: the vendor itself refuses a second record with the same value in this field (None: it does not).
-    `stamp_field`: writable, exactly searchable field for the twin's id (None: natural key only).
+    `stamp_field`: writable, exactly searchable field for the twin's id (None: natural key only). `inside`: its records
+    live inside those of that module, are listed and searched for by nothing, and come with each complete read of it;
+    their ids are `sync.inside`'s. `state_field`: written true, the record becomes inactive (None: no way is known).
     """
 
     name: ModuleName
@@ -44,6 +46,8 @@ class ModuleFacts:
     update_batch: int = 1
     unique_key: str | None = None
     stamp_field: str | None = None
+    inside: ModuleName | None = None
+    state_field: str | None = None
 
 
 class LimitScope(StrEnum):

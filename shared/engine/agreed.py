@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from shared.connectors.base import Written
@@ -11,7 +12,18 @@ from shared.engine.known import BindingRow
 from shared.engine.outcome import BindingSave
 from shared.engine.work import Work, new_values
 from shared.sync.merge import read_back
-from shared.sync.model import Action, ActionKind, Base, BaseValue, Change, Pair, Record, RecordId, Side
+from shared.sync.model import (
+    Action,
+    ActionKind,
+    Base,
+    BaseValue,
+    BindingState,
+    Change,
+    Pair,
+    Record,
+    RecordId,
+    Side,
+)
 from shared.sync.plan import apply_writes
 from shared.sync.reasons import Code
 from shared.sync.values import encode_base, row_hash, same
@@ -28,10 +40,12 @@ def binding_after(context: Context, work: Work, action: Action) -> BindingSave |
     if work.twin_id is None or action.kind is ActionKind.FAIL:
         return None
     if action.kind is ActionKind.SKIP:
-        return _marked_deleted(work, action)
+        return _marked(context, work, action)
     row = work.binding
     left_id, right_id = (work.id, work.twin_id) if work.side is Side.LEFT else (work.twin_id, work.id)
     base = _taken_base(work, action)
+    if work.refused.intersection(action.writes) and action.kind is ActionKind.DEACTIVATE:
+        return None
     unread = set(row.bound.unread if row else ())
     save = BindingSave(left_id, right_id, {}, row.version if row else 0)
     for side in Side:
@@ -45,13 +59,43 @@ def binding_after(context: Context, work: Work, action: Action) -> BindingSave |
             setattr(save, f"{side}_written", iso(row.bound.written.get(side)) if row else None)
         elif row is not None:
             _keep(save, side, row)
+    save.has_children = any(one.parent and one.parent.pair == work.pair.name for one in context.pairs.values())
+    if save.has_children and action.kind is ActionKind.CREATE:
+        setattr(save, f"{work.side.other}_bare", True)
+    follows = work.pair.follows
+    if follows is not None:
+        save.deactivated = _state_after(context, work.pair, follows, action.writes.get(follows, ())) is True
     save.base = encode_base(base)
     save.unread = sorted(unread)
     return save
 
 
-def _marked_deleted(work: Work, action: Action) -> BindingSave | None:
+def _seen_inactive(context: Context, work: Work, row: BindingRow) -> BindingSave:
+    """A poll need not bring it again before something changes. What was agreed stays, and a side that holds something
+    else by now is not taken for it: from there they are merged once the record is active."""
+    save = row.save()
+    for side in Side:
+        if (record := work.record(side)) is not None:
+            as_agreed = _agrees(work.pair, row.bound.base, side, record)
+            digest = _digest(context, work.pair, side, record) if as_agreed else None
+            _note(work, save, side, digest, record.modified_at)
+    return save
+
+
+def _agrees(pair: Pair, base: Base, side: Side, record: Record) -> bool:
+    at = 0 if side is Side.LEFT else 1
+    lines = [line for line in pair.mapping if not line.on_create]
+    return all(line.key in base and same(record.get(line.field(side)), base[line.key][at]) for line in lines)
+
+
+def _marked(context: Context, work: Work, action: Action) -> BindingSave | None:
     row = work.binding
+    if row is not None and action.reason == Code.MOVED and row.state == BindingState.LIVE:
+        save = row.save()
+        save.state = BindingState.MOVED.value
+        return save
+    if row is not None and action.reason == Code.INACTIVE and not row.bound.pending:
+        return _seen_inactive(context, work, row)
     if row is None or action.reason not in (Code.SOURCE_DELETED, Code.TWIN_DELETED):
         return None
     gone = work.side if action.reason == Code.SOURCE_DELETED else work.side.other
@@ -91,6 +135,8 @@ def _note_written(
     """
     before, changes = work.record(side), action.writes[side]
     expected = apply_writes(before, changes) if before else Record(written.id, new_values(changes))
+    if (state := _state_after(context, work.pair, side, changes)) is not None:
+        expected = replace(expected, inactive=state)
     surprise = False
     if written.record is not None:
         base.update(read_back(work.pair, base, side, changes, written.record))
@@ -99,6 +145,12 @@ def _note_written(
     digest = None if surprise else _digest(context, work.pair, side, expected)
     _note(work, save, side, digest, written.modified_at)
     setattr(save, f"{side}_written", iso(written.modified_at))
+
+
+def _state_after(context: Context, pair: Pair, side: Side, changes: Iterable[Change]) -> bool | None:
+    """Whether these make the record inactive, or active; None: neither."""
+    name = context.facts[pair.name, side].state_field
+    return next((one.new is True for one in changes if name is not None and one.field == name), None)
 
 
 def _surprised(pair: Pair, side: Side, changes: Iterable[Change], expected: Record, shown: Record) -> bool:
@@ -161,8 +213,9 @@ def from_base(pair: Pair, base: Base, side: Side, record_id: RecordId) -> Record
     """The other side as it was last agreed."""
     index = 0 if side is Side.LEFT else 1
     fields = {line.field(side): base[line.key][index] for line in pair.mapping if line.key in base}
-    for name, allowed in pair.scope.get(side, {}).items():
-        fields.setdefault(name, sorted(allowed)[0])
+    for name, rule in pair.scope.get(side, {}).items():
+        if isinstance(rule, frozenset):
+            fields.setdefault(name, min(rule))
     return Record(record_id, fields)
 
 

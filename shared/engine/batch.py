@@ -7,12 +7,14 @@ calls as the connector's batch sizes allow. Trouble of one record is its own res
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from shared.engine.agreed import all_agreed, from_base
 from shared.engine.context import Context, Ports
+from shared.engine.families import Families
 from shared.engine.known import BindingRow, Known
 from shared.engine.pusher import Pusher
 from shared.engine.reader import Reader, unreadable_fields
@@ -22,9 +24,9 @@ from shared.engine.work import Work, chunks, still_open
 from shared.errors import RetryableError
 from shared.lease import Lease
 from shared.points import at
-from shared.sync.events import Folded
-from shared.sync.model import Action, ActionKind, Bound, Record, Side
-from shared.sync.plan import plan
+from shared.sync.events import ChangeEvent, Folded, Origin
+from shared.sync.model import Action, ActionKind, BindingState, Bound, Record, RecordId, Side
+from shared.sync.plan import in_scope, plan
 from shared.sync.reasons import Code
 
 
@@ -50,6 +52,7 @@ class Batch:
         self._settler = Settler(ports.settings, context, stopping)
         self._reader = Reader(context, ports.bus, known, self._settler, token)
         self._twins = Twins(context, known, self._settler)
+        self._families = Families(context, known, self._settler)
         open_intents = partial(known.open_intents, ports.leases, lease, batch_id)
         note_pushes = partial(known.note_pushes, ports.leases, lease, run_id)
         self._pusher = Pusher(context, self._settler, open_intents, note_pushes, ensure_lease, ports.watchdog)
@@ -65,12 +68,20 @@ class Batch:
         for work in works:
             if all(event_id in reads for event_id in work.folded.event_ids):
                 work.earlier = reads[work.folded.event_ids[-1]]
+        for part in _by_pair_and_side(works):
+            self._choose_pairs(part)
         for name in self._context.pairs:
             for side in Side:
-                part = [work for work in works if work.pair.name == name and work.side is side]
-                if part:
+                if part := [work for work in still_open(works) if work.pair.name == name and work.side is side]:
                     self._process_part(part)
         return works
+
+    def _choose_pairs(self, works: Sequence[Work]) -> None:
+        try:
+            self._reader.choose_pairs(works)
+        except RetryableError as error:
+            for work in works:
+                self._settler.wait(work, error.code, in_s=error.retry_after_s)
 
     def _process_part(self, works: Sequence[Work]) -> None:
         """All of one pair and one side; a passing fault of the vendor makes those still open wait."""
@@ -80,6 +91,8 @@ class Batch:
             self._reader.read_sources(still_open(works))
             at("source.read")
             self._reader.lock_unbound(works)
+            self._families.tell(still_open(works))
+            self._families.find(still_open(works))
             self._process_bound([work for work in still_open(works) if work.binding is not None])
             self._process_unbound([work for work in still_open(works) if work.binding is None])
         except RetryableError as error:
@@ -93,9 +106,24 @@ class Batch:
             if work.binding is None:
                 continue
             work.twin_id = work.binding.id(work.side.other)
-            if not self._quiet(work, work.binding):
+            if not self._moved(work, work.side) and not self._quiet(work, work.binding):
                 need.append(work)
         self._merge(need)
+
+    def _moved(self, work: Work, side: Side) -> bool:
+        """Whether the record at `side` gained a parent, and goes on as that one's by an event of its own (DU-10)."""
+        record, binding = work.record(side), work.binding
+        if record is None or binding is None or binding.state != BindingState.LIVE:
+            return False
+        if in_scope(work.pair, side, record, bound=True):
+            return False
+        for name in self._context.sharing(work.pair.name, side):
+            pair = self._context.pairs[name]
+            if pair.parent is not None and in_scope(pair, side, record):
+                work.follow.append(_as_one_of(work, name, side, record.id))
+                self._settler.done(work, Action(ActionKind.SKIP, reason=Code.MOVED))
+                return True
+        return False
 
     def _process_unbound(self, works: Sequence[Work]) -> None:
         self._twins.find(works)
@@ -155,15 +183,38 @@ class Batch:
         bound = work.binding.bound if work.binding else None
         if bound is None and left and right and work.drafted is not None:
             bound = Bound(left.id, right.id, work.drafted, unread=frozenset({work.made_side}))
-        action = plan(work.pair, self._context.policy, work.side, left, right, bound)
+        action = plan(work.pair, self._context.policy, work.side, left, right, bound, work.family)
         if work.binding is None and action.kind in (ActionKind.UNCHANGED, ActionKind.ECHO):
             return replace(action, kind=ActionKind.BIND)
         return action
 
     def _decide(self, work: Work) -> None:
         work.action = self._plan(work, work.twin)
-        if not work.action.writes:
+        if not work.action.writes and not self._moved(work, work.side.other):
             self._settler.done(work, work.action)
+
+
+def _as_one_of(work: Work, pair: str, side: Side, record_id: RecordId) -> ChangeEvent:
+    newest = work.folded.newest
+    return replace(
+        newest,
+        event_id=uuid.uuid4().hex,
+        folded=(),
+        pair=pair,
+        side=side,
+        record_id=record_id,
+        staged=False,
+        run_id=None,
+        attempt=0,
+        origin=newest.origin if work.folded.run_id is None else Origin.RETRY,
+    )
+
+
+def _by_pair_and_side(works: Sequence[Work]) -> list[list[Work]]:
+    parts: dict[tuple[str, Side], list[Work]] = {}
+    for work in works:
+        parts.setdefault((work.pair.name, work.side), []).append(work)
+    return list(parts.values())
 
 
 def _time_decides(work: Work) -> bool:
@@ -181,9 +232,11 @@ def _twin_as_known(work: Work, binding: BindingRow) -> Record | None:
     change may be the twin's alone.
     """
     side = work.side.other
-    if work.staged is None and work.folded.run_id is not None:
+    if binding.bound.deactivated or (work.staged is None and work.folded.run_id is not None):
         return None
     if work.staged is None or work.staged.verdict == "pair":
+        if binding.hash(side) is None:  # it was seen to differ
+            return None
         return from_base(work.pair, binding.bound.base, side, binding.id(side))
     listed = work.staged.twin if work.staged.verdict == "both" else None
     if listed is None or not listed.usable(work.pair, side) or binding.updated_at >= listed.read_at:

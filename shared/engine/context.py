@@ -124,6 +124,27 @@ class Context:
     def lanes(self) -> list[Lane]:
         return [Lane(self.id, cls, shard) for cls in (LIVE, BULK) for shard in range(self.shards)]
 
+    def sharing(self, pair: str, side: Side) -> tuple[str, ...]:
+        """The pairs whose records at `side` are of the same module, itself among them, in the order of a sync."""
+        module = self.pairs[pair].module(side)
+        return tuple(name for name, one in self.pairs.items() if one.module(side) == module)
+
+    def inside(self, pair: str, side: Side) -> str | None:
+        """The pair whose records at `side` live inside those of this one."""
+        for name, one in self.pairs.items():
+            if one.parent is not None and one.parent.pair == pair and self.facts[name, side].inside is not None:
+                return name
+        return None
+
+    def listed_with(self, pair: str, side: Side) -> tuple[str, ...]:
+        """The pairs that one list of a module serves: those that share it, and those inside them."""
+        parent = self.pairs[pair].parent
+        if parent is not None and self.facts[pair, side].inside is not None:
+            pair = parent.pair
+        shared = self.sharing(pair, side)
+        inner = (self.inside(name, side) for name in shared)
+        return (*shared, *(name for name in inner if name is not None))
+
     def direction(self, source: Side) -> str:
         """ "zoho_fsm>zoho_books": from the side that changed to the other."""
         return f"{self.connectors[source].facts.vendor}>{self.connectors[source.other].facts.vendor}"
@@ -142,7 +163,7 @@ def load_context(ports: Ports, integration_id: int) -> Context:
         orgs = {Side.LEFT: row.left_org_id, Side.RIGHT: row.right_org_id}
         connections = {side: _live_connection(session, org) for side, org in orgs.items()}
     declaration = declared_integration(row.kind)
-    synced = next(one.pairs for one in declaration.sync_types if one.key == row.sync_type)
+    synced = declaration.sync_type(row.sync_type).pairs
     connectors = {side: ports.connectors.get(one.id, one.updated_at) for side, one in connections.items()}
     pairs: dict[str, Pair] = {}
     facts: dict[tuple[str, Side], ModuleFacts] = {}
@@ -154,7 +175,9 @@ def load_context(ports: Ports, integration_id: int) -> Context:
             facts[name, side] = connectors[side].facts.modules[declared.module(side)]
         chosen = row.mapping.get(name)
         mapping = None if chosen is None else tuple(Line.model_validate(line).field_pair() for line in chosen)
-        pairs[name] = declaration.pair(name, facts[name, Side.LEFT].fields, facts[name, Side.RIGHT].fields, mapping)
+        fields = {side: facts[name, side].fields for side in Side}
+        states = {side: one for side in Side if (one := facts[name, side].state_field) is not None}
+        pairs[name] = declaration.pair(name, fields[Side.LEFT], fields[Side.RIGHT], mapping, row.sync_type, states)
     return Context(
         id=row.id,
         workspace_id=row.workspace_id,

@@ -15,6 +15,7 @@ from shared.engine.context import Context
 from shared.engine.outcome import BindingSave
 from shared.lease import Lease, Leases
 from shared.sync.events import Folded
+from shared.sync.inside import parent_of
 from shared.sync.model import Base, BindingState, Bound, Pair, Record, RecordId, Sent, Side
 from shared.sync.values import decode_base, decode_fields, decode_pending, encode_base, encode_pending
 
@@ -57,7 +58,7 @@ class BindingRow:
 
     def save(self) -> BindingSave:
         """As it is, to be saved with one thing changed."""
-        times = {
+        times: dict[str, Any] = {
             name: (value.isoformat() if value else None)
             for name in ("left_written", "right_written", "left_modified", "right_modified", *_SEEN)
             for value in [self.raw[name]]
@@ -69,6 +70,7 @@ class BindingRow:
             expected=self.version,
             state=self.raw["state"],
             unread=self.raw["unread"],
+            deactivated=self.raw["deactivated"],
             left_hash=self.raw["left_hash"],
             right_hash=self.raw["right_hash"],
             **times,
@@ -129,10 +131,11 @@ class StagedRow:
     """The other end of the binding, where that was listed too."""
 
     def usable(self, pair: Pair, side: Side) -> bool:
-        """A thin row will do where it shows every mapped field."""
+        """A thin row will do where it shows every mapped field, and whose it is."""
         if self.record.complete:
             return True
-        return all(line.field(side) in self.record.fields for line in pair.mapping)
+        names = [line.field(side) for line in pair.mapping] + ([pair.parent.field(side)] if pair.parent else [])
+        return all(name in self.record.fields for name in names)
 
 
 class Known:
@@ -158,6 +161,51 @@ class Known:
         with self._db.transaction() as session:
             rows = session.execute(query, values).mappings().all()
         return {RecordId(row[column]): binding_row(dict(row)) for row in rows}
+
+    def bindings_inside(
+        self, pair: str, side: Side, parents: Sequence[str]
+    ) -> dict[RecordId, dict[RecordId, BindingRow]]:
+        """Of records that live inside these at `side`: by the parent's id, then by their own."""
+        column = "left_id" if side is Side.LEFT else "right_id"
+        query = text(
+            "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
+            f"AND strpos({column}, '.') > 0 AND split_part({column}, '.', 1) = ANY(:parents)"
+        )
+        values = {
+            "left": self._context.orgs[Side.LEFT],
+            "right": self._context.orgs[Side.RIGHT],
+            "pair": pair,
+            "parents": list(parents),
+        }
+        found: dict[RecordId, dict[RecordId, BindingRow]] = {}
+        with self._db.transaction() as session:
+            for row in session.execute(query, values).mappings():
+                own = RecordId(row[column])
+                found.setdefault(parent_of(own), {})[own] = binding_row(dict(row))
+        return found
+
+    def parents_under_way(self, pair: str, side: Side, ids: Sequence[str]) -> tuple[set[RecordId], set[RecordId]]:
+        """Of records that are not bound: those that somebody is at work on, or that wait; and those that failed."""
+        query = text(
+            """
+            SELECT p.id, d.why = 'failed' AS failed,
+                coalesce(d.why <> 'failed', false) OR EXISTS (
+                    SELECT 1 FROM intent i WHERE i.integration_id = :integration AND i.pair = :pair
+                      AND i.side = :side AND i.record_id = p.id)
+                OR EXISTS (
+                    SELECT 1 FROM staged s JOIN run r ON r.id = s.run_id
+                    WHERE r.integration_id = :integration AND r.ended_at IS NULL AND s.pair = :pair
+                      AND s.side = :side AND s.record_id = p.id AND s.state IN ('listed', 'queued')) AS busy
+            FROM unnest(CAST(:ids AS text[])) AS p(id)
+            LEFT JOIN due d ON d.integration_id = :integration AND d.pair = :pair AND d.side = :side
+                AND d.record_id = p.id
+            """
+        )
+        values = {"integration": self._context.id, "pair": pair, "side": side.value, "ids": sorted(set(ids))}
+        with self._db.transaction() as session:
+            rows = session.execute(query, values).all()
+        busy = {RecordId(row.id) for row in rows if row.busy}
+        return busy, {RecordId(row.id) for row in rows if row.failed} - busy
 
     def aside(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, str]:
         """Those that are set aside, and why: `unbound` (DU-1) or `kept_by_clone` (DU-3)."""
@@ -393,5 +441,6 @@ def binding_row(row: dict[str, Any]) -> BindingRow:
         written={Side.LEFT: row["left_written"], Side.RIGHT: row["right_written"]},
         unread=frozenset(Side(side) for side in row["unread"]),
         pending=decode_pending(row["pending"] or {}),
+        deactivated=row["deactivated"],
     )
     return BindingRow(bound, row["version"], row["updated_at"], row)

@@ -6,20 +6,20 @@ holds the two together. Nothing is written to a vendor here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.engine.context import Context
-from shared.sync.model import Policy, Side
+from shared.sync.model import Pair, Policy, Side
 from shared.sync.values import UNREADABLE
 
 _BOUND = """
 UPDATE staged s SET verdict = 'pair', twin_id = b.{other}_id
 FROM binding b
-WHERE s.run_id = :run AND s.pair = :pair AND s.side = :side AND s.verdict IS NULL
+WHERE s.run_id = :run AND s.pair = :pair AND s.side = :side AND coalesce(s.verdict, 'tied') = 'tied'
   AND b.left_org_id = :left AND b.right_org_id = :right AND b.pair = :pair AND b.{mine}_id = s.record_id
 """
 # Unbound by a person: neither matched nor made anew, nor does its key make another one ambiguous.
@@ -49,19 +49,91 @@ WHERE l.run_id = :run AND l.pair = :pair AND l.side = 'left' AND r.side = 'right
   AND l.verdict IS NULL AND r.verdict IS NULL AND l.folded_key <> '' AND NOT {making}
 ON CONFLICT DO NOTHING
 """
+# Records of one key, of which the second key may tell which is whose (DU-2: the parent breaks ties).
+_TIED = """
+UPDATE staged s SET verdict = 'tied'
+FROM (SELECT folded_key FROM staged
+      WHERE run_id = :run AND pair = :pair AND verdict IS NULL AND folded_key <> ''
+      GROUP BY folded_key HAVING count(*) FILTER (WHERE side = 'left') > 1 OR count(*) FILTER (WHERE side = 'right') > 1
+     ) k
+WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL AND s.folded_key = k.folded_key
+"""
+_BIND_TIED = """
+INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
+    fence, bound_by_run, updated_at)
+SELECT :workspace, :left, :right, min(s.pair), min(s.record_id) FILTER (WHERE s.side = 'left'),
+    min(s.record_id) FILTER (WHERE s.side = 'right'), '{{}}', 'live', '[]', 1, :fence, :run, to_timestamp(0)
+FROM staged s WHERE s.run_id = :run AND s.pair = :pair AND s.verdict = 'tied' AND s.second_key <> '' AND NOT {making}
+GROUP BY s.second_key
+HAVING count(*) FILTER (WHERE s.side = 'left') = 1 AND count(*) FILTER (WHERE s.side = 'right') = 1
+ON CONFLICT DO NOTHING
+"""
+# What is left of them is of nobody in particular, unless each of a side has a parent of its own and the other side has
+# none that it could be.
+_UNTIED = """
+UPDATE staged s SET verdict = CASE WHEN EXISTS (
+    SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = s.pair AND o.verdict = 'tied'
+      AND o.folded_key = s.folded_key AND (o.side, o.record_id) <> (s.side, s.record_id)
+      AND ({both} OR (o.side = s.side AND (s.second_key = '' OR o.second_key IN (s.second_key, '')))))
+    THEN 'ambiguous' END
+WHERE s.run_id = :run AND s.pair = :pair AND s.verdict = 'tied'
+"""
+_BOTH = "o.side <> s.side"
+# Of two records of which one has no key, the names tell (DU-2); where several have them, none is chosen.
+_NAMESAKES = """
+    SELECT second_key, count(*) FILTER (WHERE side = 'left') AS lefts, count(*) FILTER (WHERE side = 'right') AS rights,
+        min(record_id) FILTER (WHERE side = 'left') AS left_id, min(record_id) FILTER (WHERE side = 'right') AS right_id
+    FROM staged WHERE run_id = :run AND pair = :pair AND verdict IS NULL AND second_key <> ''
+    GROUP BY second_key HAVING bool_or(folded_key = '') AND count(*) FILTER (WHERE side = 'left') > 0
+        AND count(*) FILTER (WHERE side = 'right') > 0
+"""
+_AMBIGUOUS_NAMES = f"""
+UPDATE staged s SET verdict = 'ambiguous' FROM ({_NAMESAKES}) k
+WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL AND s.second_key = k.second_key
+  AND (k.lefts > 1 OR k.rights > 1)
+"""
+_BIND_NAMES = f"""
+INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
+    fence, bound_by_run, updated_at)
+SELECT :workspace, :left, :right, CAST(:pair AS varchar), left_id, right_id, '{{{{}}}}', 'live', '[]', 1, :fence, :run,
+    to_timestamp(0)
+FROM ({_NAMESAKES}) k WHERE lefts = 1 AND rights = 1 AND NOT EXISTS (
+    SELECT 1 FROM staged s WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL
+      AND s.second_key = k.second_key AND {{making}})
+ON CONFLICT DO NOTHING
+"""
 # A twin that we are just making, or may have made, is bound by its own result, with what was agreed on.
 _MAKING = """EXISTS (
     SELECT 1 FROM intent i
     WHERE i.integration_id = :integration AND i.pair = :pair AND i.folded_key = {row}.folded_key)"""
+# Of a pair whose keys begin with their family: an intent has the bare key.
+_MAKING_INSIDE = """EXISTS (
+    SELECT 1 FROM intent i
+    WHERE i.integration_id = :integration AND i.pair = :pair AND chr(10) || i.folded_key IN (
+        right(chr(10) || {row}.folded_key, length(i.folded_key) + 1),
+        right(chr(10) || {row}.second_key, length(i.folded_key) + 1)))"""
 # A key whose record at the other side is bound to another one, or set aside, is looked at by itself: it has no twin to
 # be made (DU-2).
 _REST = """
 UPDATE staged s SET verdict = CASE WHEN EXISTS (
     SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = s.pair AND o.side = :other
-      AND o.folded_key = s.folded_key AND o.verdict IN ('pair', 'aside') AND s.folded_key <> '') OR {making}
-    THEN 'look' WHEN {cloned} THEN 'clone' ELSE :verdict END
+      AND o.folded_key = s.folded_key AND o.verdict IN ('pair', 'aside') AND s.folded_key <> '')
+    OR {making} OR {stranger}
+    THEN 'look' WHEN {cloned} THEN 'clone' WHEN {sure} THEN 'create' ELSE :verdict END
 WHERE s.run_id = :run AND s.pair = :pair AND s.side = :side AND s.verdict IS NULL
 """
+# One of its key that belongs to another pair of the module, whose keys may begin with their family.
+_STRANGER = """EXISTS (
+    SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = ANY(:sharing) AND o.side = :other
+      AND s.folded_key <> '' AND right(chr(10) || o.folded_key, length(s.folded_key) + 1) = chr(10) || s.folded_key)"""
+# What is inside the parent's twin was read whole by this run, and nobody in it may be this one.
+_FAMILY_READ = """EXISTS (
+    SELECT 1 FROM staged p WHERE p.run_id = s.run_id AND p.pair = :parent AND p.side = :other AND p.complete
+      AND p.twin_id = s.fields->>CAST(:parent_field AS text))
+    AND NOT EXISTS (
+    SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = s.pair AND o.side = :other AND o.verdict IS NULL
+      AND ((o.folded_key = s.folded_key AND s.folded_key <> '')
+        OR (o.second_key = s.second_key AND s.second_key <> '')))"""
 # By the policy Clone a match is not bound: one gets a new twin, the other is left alone (DU-3).
 _CLONED = """EXISTS (
     SELECT 1 FROM staged o WHERE o.run_id = s.run_id AND o.pair = s.pair AND o.side = :other
@@ -80,30 +152,67 @@ WHERE k.run_id = :run AND k.pair = :pair AND k.side = :keep AND k.record_id = ro
 """
 
 
-def match_staged(session: Session, context: Context, run_id: int, fence: int, whole: Mapping[str, bool]) -> None:
+def match_staged(
+    session: Session,
+    context: Context,
+    run_id: int,
+    fence: int,
+    whole: Mapping[str, bool],
+    names: Sequence[str] | None = None,
+) -> None:
     """Gives every staged record of the run its verdict; binds the certain matches. Repeating it changes nothing.
 
     `whole`: pairs of which both sides were listed whole. Elsewhere an unbound record is looked for at the vendor.
+    `names`: these pairs alone.
     """
-    clones = context.policy is Policy.CLONE
-    for name in context.pairs:
+    for name in names or context.pairs:
+        pair = context.pairs[name]
+        clones = context.policy is Policy.CLONE and pair.parent is None
+        binds = whole[name] and not clones
         values = _values(context, run_id, fence, name)
         _mark_bound(session, values)
         session.execute(text(_ASIDE), values)
-        # Two of one key are two, however much was listed beside them (DU-2).
-        session.execute(text(_AMBIGUOUS), values)
-        if whole[name] and not clones:
-            session.execute(text(_BIND.format(making=_MAKING.format(row="l"))), values)
+        making = _MAKING_INSIDE if pair.parent is not None else _MAKING
+        if pair.breaks_ties:
+            session.execute(text(_TIED), values)
+            if binds:
+                session.execute(text(_BIND_TIED.format(making=making.format(row="s"))), values)
+                _mark_bound(session, values)
+            session.execute(text(_UNTIED.format(both=_BOTH if binds else "false")), values)
+        else:  # two of one key are two, however much was listed beside them (DU-2)
+            session.execute(text(_AMBIGUOUS), values)
+        if binds:
+            session.execute(text(_BIND.format(making=making.format(row="l"))), values)
             _mark_bound(session, values)
+        if pair.names:
+            session.execute(text(_AMBIGUOUS_NAMES.format()), values)
+            if binds:
+                session.execute(text(_BIND_NAMES.format(making=making.format(row="s"))), values)
+                _mark_bound(session, values)
         for side in Side:
-            verdict = "create" if whole[name] and _absence_is_sure(session, context, run_id, name, side) else "look"
-            session.execute(
-                text(_REST.format(making=_MAKING.format(row="s"), cloned=_CLONED if clones else "false")),
-                {**values, "verdict": verdict, "side": side.value, "other": side.other.value},
-            )
+            _give_the_rest(session, context, values, pair, side, whole=whole[name], clones=clones)
         left_newer = _RIDE.format(when="AND l.modified_at > r.modified_at")
         session.execute(text(left_newer), {**values, "keep": "left", "ride": "right"})
         session.execute(text(_RIDE.format(when="")), {**values, "keep": "right", "ride": "left"})
+
+
+def _give_the_rest(
+    session: Session, context: Context, values: dict[str, Any], pair: Pair, side: Side, *, whole: bool, clones: bool
+) -> None:
+    other = side.other
+    inside = pair.parent if context.facts[pair.name, other].inside is not None else None
+    sure = inside is None and whole and _absence_is_sure(session, context, values["run"], pair.name, side)
+    query = _REST.format(
+        making=(_MAKING_INSIDE if pair.parent is not None else _MAKING).format(row="s"),
+        cloned=_CLONED if clones else "false",
+        sure=_FAMILY_READ if inside else "false",
+        stranger=_STRANGER if sure and other in pair.stranger else "false",
+    )
+    more: dict[str, Any] = {"parent": inside.pair, "parent_field": inside.field(side)} if inside else {}
+    if sure and other in pair.stranger:
+        more["sharing"] = [name for name in context.sharing(pair.name, other) if name != pair.name]
+    told = {"verdict": "create" if sure else "look", "side": side.value, "other": other.value}
+    session.execute(text(query), {**values, **told, **more})
 
 
 def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str, side: Side) -> bool:
@@ -125,10 +234,10 @@ def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str,
         return False
     dropped = session.execute(
         text(
-            "SELECT 1 FROM run_count WHERE run_id = :run AND pair = :pair AND direction = :direction "
+            "SELECT 1 FROM run_count WHERE run_id = :run AND pair = ANY(:pairs) AND direction = :direction "
             "AND outcome = 'unchanged' AND listed > 0"
         ),
-        {"run": run_id, "pair": pair, "direction": context.direction(other)},
+        {"run": run_id, "pairs": list(context.sharing(pair, other)), "direction": context.direction(other)},
     ).first()
     return dropped is None
 

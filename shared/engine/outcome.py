@@ -28,6 +28,12 @@ class BindingSave:
     right_modified: str | None = None
     left_seen_at: str | None = None
     right_seen_at: str | None = None
+    deactivated: bool = False
+    left_bare: bool = False
+    right_bare: bool = False
+    """Just made, and others have their parents in its pair: nothing belongs to it yet."""
+    has_children: bool = False
+    """Of a pair that others have their parents in: what waits for this one may go on."""
 
 
 @dataclass(slots=True)
@@ -69,6 +75,10 @@ class Result:
     intent: str = "keep"
     """keep | close | doubt (an unclear write) | looked (looked and found nothing)"""
     wait: Wait | None = None
+    asked: str = ""
+    """The pair that the event named, where the record belongs to another one of its module."""
+    follow: list[dict[str, str]] = field(default_factory=list)
+    """Envelopes of events to send once this is committed: what lives inside the record, or what it waits for."""
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ OpenIntents = Callable[[str, Sequence[Planned]], set[tuple[Side, str]]]
 NotePushes = Callable[[str, Sequence[Push]], Mapping[RecordId, BindingRow]]
 """Commits what is about to be sent to records of a pair, under the fence; returns the bindings by left id."""
 
+_UPDATES = (ActionKind.UPDATE, ActionKind.DEACTIVATE)
 TRIES_AT_A_NAME = 2
 """How often a refused name is looked for again before it is a failure."""
 
@@ -51,7 +52,7 @@ class Pusher:
     def push(self, works: Sequence[Work]) -> None:
         """Records whose every write was accepted stay open; the others have their result."""
         creates = [work for work in works if work.action and work.action.kind is ActionKind.CREATE]
-        updates = [work for work in works if work.action and work.action.kind is ActionKind.UPDATE]
+        updates = [work for work in works if work.action and work.action.kind in _UPDATES]
         self._commit_intents(creates)
         self._commit_pending(updates)
         for side in Side:
@@ -114,6 +115,8 @@ class Pusher:
         elif answer.code == Code.DUPLICATE_NAME and work.attempt <= TRIES_AT_A_NAME:
             # Somebody made it between our look and our call: look again.
             self._settler.wait(work, answer.code, in_s=soon_s, intent="close")
+        elif answer.code == Code.DUPLICATE_NAME and work.pair.parent is not None:
+            self._settler.rejected(work, replace(answer, code=Code.EMAIL_IN_COMPANY))
         else:
             self._settler.rejected(work, answer)
 

@@ -13,7 +13,8 @@ from shared.engine.work import Work, chunks, still_open
 from shared.errors import RecordRejected, RetryableError
 from shared.sync.events import root_of
 from shared.sync.mapping import label
-from shared.sync.model import FieldDef, Pair, Record, RecordId, Side
+from shared.sync.model import BindingState, FieldDef, Pair, Record, RecordId, Side
+from shared.sync.plan import in_scope
 from shared.sync.values import is_unreadable, same
 
 
@@ -27,6 +28,34 @@ class Reader:
         self._settler = settler
         self._token = token
         self.roots: list[str] = []
+
+    def choose_pairs(self, works: Sequence[Work]) -> None:
+        """Of several pairs that share the module: the one that a record is bound in, or is being given a twin in; else
+        the first whose type it is, which takes a read that serves for what follows. All are of one pair and side."""
+        if not works:
+            return
+        side, ids = works[0].side, [work.id for work in works]
+        names = self._context.sharing(works[0].pair.name, side)
+        open_works = [work for work in works if not work.folded.staged]
+        if len(names) == 1 or not open_works:
+            return
+        chosen: dict[RecordId, str] = {}
+        for name in names:
+            rows = self._known.bindings(name, side, ids)
+            live = {i: name for i, row in rows.items() if row.state == BindingState.LIVE}
+            begun = dict.fromkeys(self._known.intents(name, side, ids), name)
+            held = {i: name for i, row in rows.items() if row.state not in (BindingState.LIVE, BindingState.MOVED)}
+            chosen = {**held, **begun, **chosen, **live}
+        for work in open_works:
+            if work.id in chosen:
+                work.pair = self._context.pairs[chosen[work.id]]
+        unknown = [work for work in open_works if work.id not in chosen]
+        self.fetch_sources([work for work in unknown if work.earlier is None])
+        for work in still_open(unknown):
+            record = work.source or work.earlier
+            pairs = [self._context.pairs[name] for name in names]
+            if record is not None:
+                work.pair = next((pair for pair in pairs if in_scope(pair, side, record)), work.pair)
 
     def load(self, works: Sequence[Work]) -> None:
         """What is known of the records, all of one pair and one side."""
@@ -119,6 +148,8 @@ class Reader:
     def read_sources(self, works: Sequence[Work]) -> None:
         fetch: list[Work] = []
         for work in works:
+            if work.source is not None and work.binding is None:
+                continue  # read to see what it is
             if (earlier := _earlier(work)) is not None:
                 work.source = earlier
             elif (row := _listed(work)) is not None:

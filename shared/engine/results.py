@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.bus import Lane, TakenResult
-from shared.engine.context import Ports
+from shared.bus import LIVE, Lane, TakenResult
+from shared.engine.context import Ports, lane_of
 from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
 from shared.errors import BothwaysError, LeaseLost, Unavailable
 from shared.lease import Holder, Lease
@@ -73,6 +73,7 @@ def _record_one(ports: Ports, taken: TakenResult) -> None:
         ports.wake.drain(lane)
         return
     at("results.committed")
+    _send_followers(ports, batch)
     whole = ports.bus.ack(lane, batch.entries)
     ports.bus.unlock_roots(batch.roots, batch.token, settled=True)
     ports.bus.drop_result(taken)
@@ -82,6 +83,18 @@ def _record_one(ports: Ports, taken: TakenResult) -> None:
         finished.add(batch.run_id)
     for run_id in finished:
         ports.wake.run(run_id)
+
+
+def _send_followers(ports: Ports, batch: ResultBatch) -> None:
+    """Before the acknowledgement: a crash in between sends them twice, and an event that comes twice does no harm."""
+    events = [event for result in batch.results for event in result.follow]
+    items = []
+    for event in events:
+        shards = ports.settings.shards
+        lane = lane_of(batch.integration_id, LIVE, event["pair"], Side(event["side"]), event["rec"], shards)
+        items.append((lane, json.dumps(event)))
+    for lane in dict.fromkeys(ports.bus.add(items)) if items else ():
+        ports.wake.drain(lane)
 
 
 def _save_safely(ports: Ports, batch: ResultBatch) -> set[int]:
@@ -242,11 +255,13 @@ _INSERT_BINDING = text(
     """
     INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, left_written,
         right_written, unread, left_hash, right_hash, left_modified, right_modified, left_seen_at, right_seen_at,
-        version, fence, bound_by_run)
+        left_bare_at, right_bare_at, deactivated, version, fence, bound_by_run)
     SELECT i.workspace_id, i.left_org_id, i.right_org_id, :pair, :left_id, :right_id, CAST(:base AS jsonb), :state,
         CAST(:left_written AS timestamptz), CAST(:right_written AS timestamptz), CAST(:unread AS jsonb), :left_hash,
         :right_hash, CAST(:left_modified AS timestamptz), CAST(:right_modified AS timestamptz),
-        CAST(:left_seen_at AS timestamptz), CAST(:right_seen_at AS timestamptz), 1, :fence, :run
+        CAST(:left_seen_at AS timestamptz), CAST(:right_seen_at AS timestamptz),
+        CASE WHEN :left_bare THEN clock_timestamp() END, CASE WHEN :right_bare THEN clock_timestamp() END,
+        :deactivated, 1, :fence, :run
     FROM integration i WHERE i.id = :integration
     ON CONFLICT DO NOTHING
     """
@@ -258,7 +273,8 @@ _UPDATE_BINDING = text(
         unread = CAST(:unread AS jsonb), left_hash = :left_hash, right_hash = :right_hash,
         left_modified = CAST(:left_modified AS timestamptz), right_modified = CAST(:right_modified AS timestamptz),
         left_seen_at = CAST(:left_seen_at AS timestamptz), right_seen_at = CAST(:right_seen_at AS timestamptz),
-        pending = NULL, version = b.version + 1, fence = :fence, updated_at = clock_timestamp()
+        pending = NULL, deactivated = :deactivated, version = b.version + 1, fence = :fence,
+        updated_at = clock_timestamp()
     FROM integration i
     WHERE i.id = :integration AND b.left_org_id = i.left_org_id AND b.right_org_id = i.right_org_id
         AND b.pair = :pair AND b.left_id = :left_id AND b.right_id = :right_id AND b.version = :expected
@@ -288,9 +304,27 @@ def _save_binding(session: Session, batch: ResultBatch, result: Result, binding:
         "left_seen_at": binding.left_seen_at,
         "right_seen_at": binding.right_seen_at,
         "expected": binding.expected,
+        "deactivated": binding.deactivated,
+        "left_bare": binding.left_bare,
+        "right_bare": binding.right_bare,
     }
     statement = _INSERT_BINDING if binding.expected == 0 else _UPDATE_BINDING
-    return bool(session.execute(statement, values).rowcount)  # type: ignore[attr-defined]
+    saved = bool(session.execute(statement, values).rowcount)  # type: ignore[attr-defined]
+    if saved and binding.has_children and binding.expected <= 1:
+        session.execute(_WAKE_CHILDREN, values)
+    return saved
+
+
+# What waited for its parent, or failed for want of it, is due at once: as an event of its own, where it has ended.
+_WAKE_CHILDREN = text(
+    """
+    UPDATE due SET due_at = clock_timestamp(), event = CASE WHEN why = 'failed' THEN event
+        || jsonb_build_object('id', replace(CAST(gen_random_uuid() AS text), '-', ''), 'fold', '') ELSE event END,
+        why = CASE WHEN why = 'failed' THEN 'retry' ELSE why END
+    WHERE integration_id = :integration AND reason = 'PARENT_NOT_SYNCED' AND detail IN (:left_id, :right_id)
+        AND sent_at IS NULL
+    """
+)
 
 
 def _plan_again(session: Session, batch: ResultBatch, result: Result) -> None:
@@ -307,7 +341,7 @@ def _event(batch: ResultBatch, result: Result, *, attempt: int) -> ChangeEvent:
         folded=tuple(result.event_ids[1:]),
         correlation_id=result.event_ids[0],
         integration_id=batch.integration_id,
-        pair=result.pair,
+        pair=result.asked or result.pair,
         side=Side(result.side),
         record_id=RecordId(result.record_id),
         hint=Hint.UPSERT,
@@ -380,7 +414,7 @@ def _settle_staged(session: Session, run_id: int, result: Result) -> bool:
             "UPDATE staged SET state = 'done' WHERE run_id = :run AND pair = :pair AND side = :side "
             "AND record_id = :record AND state = 'queued'"
         ),
-        {"run": run_id, "pair": result.pair, "side": result.side, "record": result.record_id},
+        {"run": run_id, "pair": result.asked or result.pair, "side": result.side, "record": result.record_id},
     )
     return bool(done.rowcount)  # type: ignore[attr-defined]
 

@@ -11,21 +11,18 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from shared.bus import BULK
-from shared.connectors.base import ListOrder, ModuleFacts, Page
-from shared.engine.agreed import listed_hash
 from shared.engine.classes import bulk_lanes
 from shared.engine.context import Ports, load_context
 from shared.engine.keeper import Keeper
-from shared.engine.known import BindingRow, binding_row
+from shared.engine.listing import Listing
 from shared.engine.matching import fetch_report, log_fetch_bindings, match_staged
-from shared.engine.results import add_count
 from shared.errors import (
     BothwaysError,
     ConfigError,
@@ -41,19 +38,15 @@ from shared.lease import Held, Lease, run_holder
 from shared.points import at
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.guards import may_start
-from shared.sync.match import fold_key
-from shared.sync.model import OutcomeKind, Record, RecordId, Side
-from shared.sync.plan import in_scope
+from shared.sync.model import RecordId, Side
 from shared.sync.reasons import Code
 from shared.sync.states import RunKind, RunState, end_of
-from shared.sync.values import encode_fields, is_unreadable
-from shared.sync.watermark import advanced, window_start
+from shared.sync.watermark import advanced
 
 log = logging.getLogger(__name__)
 
 SLICE_S = 20.0
 QUEUE_CHUNK = 500
-MANY_ROWS = 5_000
 VANISH_LEAST = 3
 """So many missing records are read one by one, whatever their share: of ten records one is a tenth."""
 
@@ -226,14 +219,23 @@ class _RunWork:
             return False
         self._keeper.keep(lease)
         self._lease = lease
+        self._listing = Listing(self._ports, self._keeper, self._context, self._id, lease, self._ends)
         state = self._begin()
-        if state is RunState.LISTING and not self._list_all():
+        if state is RunState.LISTING and not self._listing.read():
             return True
         if state in (RunState.LISTING, RunState.MATCHING):
+            if not self._listing.read_families(fetches=self._kind() is RunKind.FETCH):
+                return True
             state = self._match()
         if state is RunState.DRAINING:
             return self._queue_or_finish()
         return False
+
+    def _kind(self) -> RunKind:
+        with self._ports.db.transaction() as session:
+            return RunKind(
+                session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": self._id}).scalar_one()
+            )
 
     def _take(self) -> Lease | None:
         """Both orgs, joined or taken; else the run waits and says for whom (LK-1)."""
@@ -283,9 +285,7 @@ class _RunWork:
             if refusal is not None:
                 raise RunStopped(refusal.sentence, code=refusal.code)
             whole = run.kind != "sync" or self._compares(session, run)
-            for name in self._context.pairs:
-                for side in Side:
-                    self._open_listing(session, name, side, whole=whole)
+            self._listing.open(session, whole=whole)
             session.execute(
                 text(
                     "UPDATE run SET state = 'listing', started_at = coalesce(started_at, clock_timestamp()) "
@@ -312,170 +312,10 @@ class _RunWork:
         )
         return True
 
-    def _open_listing(self, session: Session, pair: str, side: Side, *, whole: bool) -> None:
-        facts = self._context.facts[pair, side]
-        since = None
-        if not whole and facts.order is not ListOrder.WHOLE:
-            # Where the mapping changed since, each bound record is due (FM-4): then there is no mark.
-            mark = session.execute(
-                text(
-                    "SELECT w.read_from FROM watermark w JOIN integration i ON i.id = w.integration_id "
-                    "WHERE i.id = :i AND w.pair = :pair AND w.side = :side "
-                    "AND coalesce(CAST(i.mapping_changed->>w.pair AS timestamptz) < w.read_from, true)"
-                ),
-                {"i": self._context.id, "pair": pair, "side": side.value},
-            ).scalar()
-            since = window_start(mark, self._ports.settings.overlap_s)
-        session.execute(
-            text(
-                """
-                INSERT INTO listing (run_id, pair, side, workspace_id, since, cursor, done, whole, rows, read_at)
-                VALUES (:run, :pair, :side, :workspace, :since, NULL, false, :whole, 0, clock_timestamp())
-                ON CONFLICT DO NOTHING
-                """
-            ),
-            {
-                "run": self._id,
-                "pair": pair,
-                "side": side.value,
-                "workspace": self._context.workspace_id,
-                "since": since,
-                "whole": since is None,
-            },
-        )
-
-    # Listing
-
-    def _list_all(self) -> bool:
-        """False: the time slice is over; the next call goes on from the checkpoint."""
-        while (listing := self._next_listing()) is not None:
-            if time.monotonic() > self._ends or self._keeper.stopping.is_set():
-                return False
-            self._list_page(listing)
-        with self._ports.db.transaction() as session:
-            self._ports.leases.check(session, self._lease)
-            session.execute(text("UPDATE run SET state = 'matching' WHERE id = :run"), {"run": self._id})
-        return True
-
-    def _next_listing(self) -> Row[Any] | None:
-        with self._ports.db.transaction() as session:
-            return session.execute(
-                text("SELECT * FROM listing WHERE run_id = :run AND NOT done ORDER BY pair, side LIMIT 1"),
-                {"run": self._id},
-            ).first()
-
-    def _list_page(self, listing: Row[Any]) -> None:
-        side = Side(listing.side)
-        pair = self._context.pairs[listing.pair]
-        facts = self._context.facts[listing.pair, side]
-        read_at = self._now()
-        page = self._context.connectors[side].list_page(pair.module(side), cursor=listing.cursor, since=listing.since)
-        rows, done = _cut(page, facts, listing.since)
-        with self._ports.db.transaction() as session:
-            self._ports.leases.check(session, self._lease)
-            self._stage(session, listing, facts, rows, read_at)
-            session.execute(
-                text(
-                    "UPDATE listing SET cursor = :cursor, done = :done, rows = rows + :n, "
-                    "vendor_at = coalesce(vendor_at, CAST(:vendor_at AS timestamptz)), "
-                    "read_at = CASE WHEN cursor IS NULL THEN CAST(:read_at AS timestamptz) ELSE read_at END "
-                    "WHERE run_id = :run AND pair = :pair AND side = :side"
-                ),
-                {
-                    "run": self._id,
-                    "pair": listing.pair,
-                    "side": listing.side,
-                    "cursor": page.next_cursor,
-                    "done": done,
-                    "n": len(page.rows),
-                    "vendor_at": page.at if listing.cursor is None else None,
-                    "read_at": read_at,
-                },
-            )
-        at("page.saved")
-
-    def _now(self) -> datetime:
-        with self._ports.db.transaction() as session:
-            now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
-            return now
-
-    def _stage(
-        self, session: Session, listing: Row[Any], facts: ModuleFacts, rows: Sequence[Record], read_at: datetime
-    ) -> None:
-        """Rows that cannot matter are counted and dropped; the others wait in Postgres for their event."""
-        side, pair = Side(listing.side), self._context.pairs[listing.pair]
-        bound = self._bindings(session, listing.pair, side, rows)
-        kept: list[Record] = []
-        seen: list[RecordId] = []
-        dropped: dict[tuple[OutcomeKind, str], int] = {}
-        for row in rows:
-            drop = self._drop(pair.name, side, facts, row, bound.get(row.id))
-            if drop is None:
-                kept.append(row)
-            else:
-                dropped[drop] = dropped.get(drop, 0) + 1
-                seen += [row.id] if row.id in bound else []
-        if seen:
-            session.execute(_SEEN, {"run": self._id, "pair": pair.name, "side": side.value, "ids": seen})
-        if kept:
-            session.execute(_STAGE, [self._staged_values(listing, side, row, read_at) for row in kept])
-        for (outcome, reason), count in sorted(dropped.items()):
-            key = (self._context.direction(side), pair.name, outcome.value, reason)
-            add_count(session, self._id, self._context.workspace_id, key, count, listed=count)
-
-    def _drop(
-        self, name: str, side: Side, facts: ModuleFacts, row: Record, binding: BindingRow | None
-    ) -> tuple[OutcomeKind, str] | None:
-        pair = self._context.pairs[name]
-        if binding is None:
-            if not in_scope(pair, side, row):
-                return OutcomeKind.SKIPPED, Code.WRONG_TYPE
-            return (OutcomeKind.SKIPPED, Code.INACTIVE) if row.inactive else None
-        if not binding.bound.base or binding.bound.pending or binding.state != "live":
-            return None
-        if listed_hash(pair, side, row, facts.list_fields) != binding.hash(side):
-            return None
-        thin = facts.list_fields is not None and not {m.field(side) for m in pair.mapping} <= facts.list_fields
-        settled = row.modified_at is not None and binding.seen_at(side) is None
-        if thin and not (settled and row.modified_at == binding.modified(side)):
-            return None
-        return OutcomeKind.UNCHANGED, ""
-
-    def _bindings(self, session: Session, pair: str, side: Side, rows: Sequence[Record]) -> dict[RecordId, BindingRow]:
-        found = session.execute(
-            text(
-                "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
-                f"AND {side.value}_id = ANY(:ids)"
-            ),
-            {
-                "left": self._context.orgs[Side.LEFT],
-                "right": self._context.orgs[Side.RIGHT],
-                "pair": pair,
-                "ids": [row.id for row in rows],
-            },
-        ).mappings()
-        return {RecordId(row[f"{side.value}_id"]): binding_row(dict(row)) for row in found}
-
-    def _staged_values(self, listing: Row[Any], side: Side, row: Record, read_at: datetime) -> dict[str, Any]:
-        pair = self._context.pairs[listing.pair]
-        return {
-            "run": self._id,
-            "pair": listing.pair,
-            "side": side.value,
-            "record": row.id,
-            "workspace": self._context.workspace_id,
-            "fields": json.dumps(encode_fields(row.fields)),
-            "complete": row.complete,
-            "inactive": row.inactive,
-            "modified": row.modified_at,
-            "key": "" if is_unreadable(row.get(pair.key(side))) else fold_key(row.get(pair.key(side))),
-            "read_at": read_at,
-        }
-
     # Matching
 
     def _match(self) -> RunState:
-        self._note_what_was_listed()
+        self._listing.note_size()
         with self._ports.db.transaction() as session:
             run = session.execute(
                 text("SELECT kind, compares, deletions_confirmed FROM run WHERE id = :run"), {"run": self._id}
@@ -484,11 +324,7 @@ class _RunWork:
                 self._ports.leases.lock(session, self._lease)
             else:  # a long one must not keep the lease from being renewed
                 self._ports.leases.check(session, self._lease)
-            lists = session.execute(
-                text("SELECT pair, bool_and(whole) AS whole FROM listing WHERE run_id = :run GROUP BY pair"),
-                {"run": self._id},
-            ).all()
-            match_staged(session, self._context, self._id, self._lease.fence, {row.pair: row.whole for row in lists})
+            match_staged(session, self._context, self._id, self._lease.fence, self._listing.whole(session))
             if run.kind == "fetch":
                 self._finish_fetch(session)
                 ended = RunState.COMPLETED
@@ -501,14 +337,6 @@ class _RunWork:
         if ended is RunState.COMPLETED:
             _wake_idle(self._ports)
         return ended
-
-    def _note_what_was_listed(self) -> None:
-        """On tables that were filled a moment ago the planner takes a nested loop for the join of two long lists."""
-        with self._ports.db.transaction() as session:
-            query = text("SELECT sum(rows) FROM listing WHERE run_id = :run")
-            if (session.execute(query, {"run": self._id}).scalar() or 0) >= MANY_ROWS:
-                session.execute(text("ANALYZE staged"))
-                session.execute(text("ANALYZE binding"))
 
     def _finish_fetch(self, session: Session) -> None:
         log_fetch_bindings(session, self._context, self._id, self._lease.fence)
@@ -557,6 +385,8 @@ class _RunWork:
                     "side": side.value,
                     "known_gone": f"{side}_deleted",
                 }
+                if self._context.facts[name, side].inside is not None:
+                    continue  # told by its parent, whenever that is read
                 bound, missing = session.execute(text(_COUNT_VANISHED.format(side=side)), values).one()
                 if not confirmed and missing > max(VANISH_LEAST, self._ports.settings.vanish_share * bound):
                     held[f"{name}/{side}"] = {"missing": missing, "of": bound}
@@ -726,33 +556,12 @@ class _RunWork:
         return started if told is None else min(started, told)
 
 
-_STAGE = text(
-    """
-    INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, modified_at,
-        folded_key, read_at, state)
-    VALUES (:run, :pair, :side, :record, :workspace, CAST(:fields AS jsonb), :complete, :inactive, :modified, :key,
-        :read_at, 'listed')
-    ON CONFLICT (run_id, pair, side, record_id) DO UPDATE SET fields = excluded.fields,
-        modified_at = excluded.modified_at, inactive = excluded.inactive, folded_key = excluded.folded_key,
-        read_at = excluded.read_at
-    """
-)
-# Of a run that compares: bound, as it was, and there.
-_SEEN = text(
-    """
-    INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, folded_key, read_at,
-        state, verdict)
-    SELECT r.id, :pair, :side, f.id, r.workspace_id, '{}', false, false, '', clock_timestamp(), 'done', 'seen'
-    FROM run r, unnest(CAST(:ids AS text[])) AS f(id) WHERE r.id = :run AND r.compares
-    ON CONFLICT DO NOTHING
-    """
-)
 # Not what was bound after the list was begun: it may be too young to be in it.
 _VANISHED = """
     FROM binding b JOIN listing l ON l.run_id = :run AND l.pair = b.pair AND l.side = :side AND l.whole
     LEFT JOIN staged s ON s.run_id = :run AND s.pair = b.pair AND s.side = :side AND s.record_id = b.{side}_id
     WHERE b.left_org_id = :left AND b.right_org_id = :right AND b.pair = :pair AND b.state <> :known_gone
-      AND b.bound_at < l.read_at"""
+      AND b.state <> 'moved' AND b.bound_at < l.read_at"""
 _COUNT_VANISHED = f"SELECT count(*) AS bound, count(*) FILTER (WHERE s.record_id IS NULL) AS missing {_VANISHED}"
 _STAGE_VANISHED = f"""
     INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, folded_key, read_at,
@@ -772,12 +581,3 @@ _QUEUE = text(
     RETURNING s.pair, s.side, s.record_id
     """
 )
-
-
-def _cut(page: Page, facts: ModuleFacts, since: datetime | None) -> tuple[Sequence[Record], bool]:
-    """The rows inside the window, and whether the list is done: newest first, it ends below the window (closed)."""
-    if since is None or facts.order is not ListOrder.MODIFIED_DESC:
-        return page.rows, page.next_cursor is None
-    edge = since - timedelta(seconds=1)  # vendors' times are cut to the second
-    inside = [row for row in page.rows if row.modified_at is None or row.modified_at >= edge]
-    return inside, page.next_cursor is None or len(inside) < len(page.rows)

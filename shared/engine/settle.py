@@ -26,6 +26,7 @@ TRIES_AT_UNREADABLE = 3
 _OUTCOMES = {
     ActionKind.CREATE: OutcomeKind.CREATED,
     ActionKind.UPDATE: OutcomeKind.UPDATED,
+    ActionKind.DEACTIVATE: OutcomeKind.DEACTIVATED,
     ActionKind.BIND: OutcomeKind.BOUND,
     ActionKind.UNCHANGED: OutcomeKind.UNCHANGED,
     ActionKind.ECHO: OutcomeKind.ECHO,
@@ -63,6 +64,11 @@ class Settler:
         result.warnings = list(action.warnings)
         result.written_side = next(iter(action.writes)).value if len(action.writes) == 1 else None
         result.binding = binding_after(self._context, work, action)
+        if action.kind is ActionKind.SKIP and action.reason != Code.MOVED:
+            result.follow = []  # nobody asks for what is inside a record that is left alone
+        if action.kind is ActionKind.UPDATE and action.reason is not None:  # all but one field is written (TR-11)
+            result.outcome = OutcomeKind.FAILED
+            result.wait = Wait("failed", None, work.attempt, _event(work, attempt=0))
         work.result = result
 
     def rejected(self, work: Work, answer: Rejected) -> None:
@@ -92,24 +98,30 @@ class Settler:
         why: str = "retry",
         in_s: float | None = None,
         intent: str = "keep",
+        detail: str = "",
+        counts: bool | None = None,
     ) -> None:
         """The event goes into a due row; after too many errors it fails with what it waited for (P8).
 
         `in_s` None: our own backoff. Waiting for quota, or in doubt, is no attempt: for quota it comes again as it was.
+        `counts`: whether this one is.
         """
         if not work.open:
             return
         code = known(code, Code.VENDOR_UNAVAILABLE)
-        counts = why == "retry" and code != Code.RATE_LIMITED
+        if counts is None:
+            counts = why == "retry" and code != Code.RATE_LIMITED
         if counts and work.attempt >= self._settings.attempts_by_error:
-            self.fail(work, code)
+            self.fail(work, code, detail)
             return
         result = _result(work, None)
         result.reason = code
+        result.detail = detail
         result.intent = intent
         backoff_s = self._settings.scaled(min(2.0 ** (work.attempt - 1), MOST_BACKOFF_S))
         after_s = max(backoff_s if in_s is None else in_s, 0.0)
-        event = _event(work, attempt=work.folded.attempt + counts, as_it_was=code == Code.RATE_LIMITED)
+        as_it_was = code in (Code.RATE_LIMITED, Code.PARENT_NOT_SYNCED)
+        event = _event(work, attempt=work.folded.attempt + counts, as_it_was=as_it_was)
         result.wait = Wait(why, after_s, work.attempt, event)
         work.result = result
 
@@ -147,14 +159,16 @@ def _result(work: Work, outcome: OutcomeKind | None) -> Result:
         written_ms=work.written_ms,
         fresh=work.earlier is None,
         intent="keep" if outcome is None else "close",
+        asked=folded.pair if folded.pair != work.pair.name else "",
+        follow=[encode(event) for event in work.follow],
     )
 
 
 def _event(work: Work, *, attempt: int, as_it_was: bool = False) -> dict[str, str]:
     """The envelope to send when the wait is over; what was staged is read afresh then.
 
-    `as_it_was`: still of its class, and with what was staged: a run that waits for quota must not spend it on reading
-    and searching each record once more.
+    `as_it_was`: still of its class, and with what was staged: a run that waits for quota, or for the parents that it
+    makes, must not spend calls on reading and searching each record once more.
     """
     folded = work.folded
     return encode(

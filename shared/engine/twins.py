@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from shared.engine.agreed import from_base
 from shared.engine.context import Context
-from shared.engine.known import IntentRow, Known
+from shared.engine.known import BindingRow, IntentRow, Known
 from shared.engine.settle import Settler
 from shared.engine.work import Work
 from shared.errors import RecordRejected, RetryableError
@@ -13,7 +15,19 @@ from shared.sync import match
 from shared.sync.events import Origin
 from shared.sync.mapping import label
 from shared.sync.match import fold_key
-from shared.sync.model import Action, ActionKind, FieldDef, Policy, Record, RecordId, Side
+from shared.sync.merge import is_known
+from shared.sync.model import (
+    Action,
+    ActionKind,
+    BindingState,
+    Family,
+    FieldDef,
+    Pair,
+    Policy,
+    Record,
+    RecordId,
+    Side,
+)
 from shared.sync.plan import in_scope, plan
 from shared.sync.reasons import Code
 from shared.sync.values import is_unreadable
@@ -65,7 +79,7 @@ class Twins:
     def _find(self, work: Work) -> None:
         # A plan without a twin says whether one would be wanted: a record that is gone, of the wrong type, inactive or
         # without a key ends here. An empty mandatory field does not matter before it is known that there is no twin.
-        alone = plan(work.pair, self._context.policy, work.side, *work.sides(None), None)
+        alone = plan(work.pair, self._context.policy, work.side, *work.sides(None), None, work.family)
         stops = alone.kind in (ActionKind.SKIP, ActionKind.FAIL) and alone.reason != Code.MANDATORY_FIELD_EMPTY
         if work.source is None or (stops and work.intent is None):
             self._settler.done(work, alone)
@@ -77,9 +91,10 @@ class Twins:
         elif work.staged is not None and work.staged.verdict == "ambiguous":
             self._settler.fail(work, Code.AMBIGUOUS_MATCH)
         elif not self._known_absent(work):
-            work.twin_id = self._look(work, work.name)
+            work.twin_id = self._look(work, work.name, bare=work.bare)
             self._note_maker(work)
-            if work.twin_id is not None and work.drafted is None and self._context.policy is Policy.CLONE:
+            clones = self._context.policy is Policy.CLONE and work.pair.parent is None
+            if work.twin_id is not None and work.drafted is None and clones:
                 self._clone(work, work.twin_id)
             elif work.twin_id is None and work.open and work.key in self._making:
                 # It may be the twin that is being made for a record which was renamed meanwhile: that one will know.
@@ -89,7 +104,7 @@ class Twins:
         """A run that listed both sides whole found no twin, and that can still be believed (docs/decisions.md)."""
         if work.staged is None or work.staged.verdict != "create" or work.key in self._making:
             return False
-        if fold_key(work.staged.record.get(work.pair.key(work.side))) != work.key:
+        if match.key_of(work.pair, work.side, work.staged.record) != work.key:
             return False  # matched by another name than it has
         return self._refuses_doubles(work) or work.staged.fresh
 
@@ -103,10 +118,11 @@ class Twins:
 
     def _clone(self, work: Work, found: RecordId) -> None:
         """DU-3, Clone: a match is not bound. One side's record gets a new twin, the other's is left alone."""
-        action = plan(work.pair, Policy.CLONE, work.side, *work.sides(Record(found, {}, complete=False)), None)
+        there = work.sides(Record(found, {}, complete=False))
+        action = plan(work.pair, Policy.CLONE, work.side, *there, None, work.family)
         if action.kind is not ActionKind.CREATE:
             self._settler.done(work, action)
-        elif self._refuses_doubles(work):
+        elif self._context.facts[work.pair.name, work.side.other].unique_key is not None:
             self._settler.fail(work, Code.DUPLICATES_NOT_ALLOWED)
         else:
             work.twin_id, work.original = None, found
@@ -115,35 +131,118 @@ class Twins:
         side = work.side.other
         return self._context.facts[work.pair.name, side].unique_key == work.pair.key(side)
 
-    def _look(self, work: Work, name: str) -> RecordId | None:
+    def _look(self, work: Work, name: str, *, bare: bool = False) -> RecordId | None:
         """The one unbound record at the other side with this match key; ends the record where it is not one."""
         side, pair = work.side.other, work.pair
         field, key = pair.key(side), fold_key(name)
-        rows = self._context.connectors[side].find(pair.module(side), field, name)
+        rows = self._there(work, name, bare=bare)
         if any(is_unreadable(row.get(field)) for row in rows):
             # It may be the very record that is looked for: whoever took it for absent would make it twice.
             self._settler.unreadable(work, [label(pair.fields(side).get(field) or FieldDef(field))])
             return None
+        found = [row for row in rows if self._fits(work, name, row)]
         # One of another type has the name and is no twin: a create will meet it, and fail with that reason.
-        same_key = [row for row in rows if fold_key(row.get(field)) == key and in_scope(pair, side, row)]
+        same_key = self._closest(work, [row for row in found if in_scope(pair, side, row)])
+        if found and not same_key and side in pair.stranger:  # unless no vendor would refuse it
+            self._settler.fail(work, pair.stranger[side])
+            return None
         bound = self._known.bindings(pair.name, side, [row.id for row in same_key])
+        bound |= self._bound_elsewhere(pair, side, [row.id for row in same_key])
         aside = self._known.aside(pair.name, side, [row.id for row in same_key])
         candidates = [
             match.Candidate(row.id, key, row.id in bound or row.id in aside)
             for row in same_key
-            if aside.get(row.id) != KEPT_BY_CLONE
+            if aside.get(row.id) != KEPT_BY_CLONE and not (row.id in bound and self._of_another(work, row))
         ]
-        match found := match.resolve(key, candidates):
+        match twin := match.resolve(key, candidates):
             case match.One():
-                return found.id
+                return twin.id
             case match.Ambiguous():
                 self._settler.fail(work, Code.AMBIGUOUS_MATCH)
             case match.Taken():
                 if any(row.id(work.side) == work.id for row in bound.values()):
                     work.deferred = True  # by us, since we looked: it comes again as bound
+                elif bound and pair.parent is not None:
+                    self._settler.fail(work, Code.EMAIL_IN_COMPANY)
                 else:
                     self._settler.fail(work, Code.TWIN_TAKEN if bound else Code.TWIN_SET_ASIDE)
         return None
+
+    def _there(self, work: Work, name: str, *, bare: bool) -> Sequence[Record]:
+        """What may be its twin: by the vendor's search, or all that is inside the twin of its parent."""
+        side, pair, connector = work.side.other, work.pair, self._context.connectors[work.side.other]
+        if pair.parent is None:
+            return connector.find(pair.module(side), pair.key(side), name)
+        if work.family is None:
+            return ()
+        if bare:
+            return self._ours(work, work.family)
+        home = work.family.id(side)
+        inside = self._context.facts[pair.name, side].inside
+        if inside is None:
+            field, value = self._searched(work, name)
+            rows = connector.find(pair.module(side), field, value) if value else ()
+            return [row for row in self._with_parents(work, rows) if row.get(pair.parent.field(side)) == home]
+        parent = connector.fetch(inside, [home]).get(home)
+        if parent is not None and pair.module(side) not in parent.children:
+            raise RecordRejected("The vendor did not tell what is inside the parent.", code=Code.VENDOR_REJECTED)
+        return parent.children[pair.module(side)] if parent else ()
+
+    def _with_parents(self, work: Work, rows: Sequence[Record]) -> list[Record]:
+        """A row that does not say whose it is may be the twin: then it is read."""
+        pair, side = work.pair, work.side.other
+        if pair.parent is None or all(is_known(row, pair.parent.field(side)) for row in rows):
+            return list(rows)
+        found = self._context.connectors[side].fetch(pair.module(side), [row.id for row in rows])
+        return [record for record in found.values() if record is not None]
+
+    def _ours(self, work: Work, family: Family) -> list[Record]:
+        """What belongs to a parent that we made a moment ago is what we put there."""
+        pair, side = work.pair, work.side.other
+        inner = next(one for one in Side if self._context.facts[pair.name, one].inside is not None)
+        held = self._known.bindings_inside(pair.name, inner, [family.id(inner)]).get(family.id(inner), {})
+        ours = [from_base(pair, row.bound.base, side, row.id(side)) for row in held.values()]
+        field = pair.parent.field(side) if pair.parent else ""
+        return [replace(one, fields={**one.fields, field: family.id(side)}) for one in ours]
+
+    def _searched(self, work: Work, name: str) -> tuple[str, str]:
+        """By its key; one that has none, by the last of its names."""
+        pair, side, source = work.pair, work.side, work.source
+        names = pair.names.get(side, ())
+        if source is None or source.get(pair.key(side)) or not names or name != work.name:
+            return pair.key(side.other), name
+        return pair.names[side.other][-1], str(source.get(names[-1]) or "").strip()
+
+    def _fits(self, work: Work, name: str, row: Record) -> bool:
+        pair, side = work.pair, work.side.other
+        if match.key_of(pair, side, row) == fold_key(name):
+            return True
+        return name == work.name and work.source is not None and match.alike(pair, work.side, work.source, row)
+
+    def _closest(self, work: Work, rows: list[Record]) -> list[Record]:
+        """Of several of one key those that belong to the same parent, by its name, if there are any (DU-2)."""
+        ties, side = work.pair.breaks_ties, work.side.other
+        if len(rows) < 2 or not ties or work.source is None:
+            return rows
+        mine = fold_key(work.source.get(ties[work.side]))
+        return [row for row in rows if mine and fold_key(row.get(ties[side])) == mine] or rows
+
+    def _of_another(self, work: Work, row: Record) -> bool:
+        """By its parent's name it is somebody else's, where names of parents break ties."""
+        ties, source = work.pair.breaks_ties, work.source
+        if not ties or source is None:
+            return False
+        mine, theirs = fold_key(source.get(ties[work.side])), fold_key(row.get(ties[work.side.other]))
+        return bool(mine and theirs) and mine != theirs
+
+    def _bound_elsewhere(self, pair: Pair, side: Side, ids: Sequence[RecordId]) -> dict[RecordId, BindingRow]:
+        """As a record of another type of the same module."""
+        found: dict[RecordId, BindingRow] = {}
+        for name in self._context.sharing(pair.name, side):
+            if name != pair.name:
+                rows = self._known.bindings(name, side, ids)
+                found |= {i: row for i, row in rows.items() if row.state == BindingState.LIVE}
+        return found
 
     def _reconcile(self, work: Work, intent: IntentRow) -> None:
         """An earlier try may have made the twin: look before anything is made again (reliability section 4).

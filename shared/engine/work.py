@@ -10,9 +10,9 @@ from typing import TypeVar
 from shared.connectors.base import Written
 from shared.engine.known import BindingRow, IntentRow, StagedRow
 from shared.engine.outcome import Result
-from shared.sync.events import Folded
-from shared.sync.match import fold_key
-from shared.sync.model import Action, Base, Change, Fields, Pair, Record, RecordId, Side
+from shared.sync.events import ChangeEvent, Folded
+from shared.sync.match import key_of, name_of
+from shared.sync.model import Action, Base, Change, Family, Fields, Pair, Record, RecordId, Side
 
 T = TypeVar("T")
 
@@ -21,7 +21,9 @@ T = TypeVar("T")
 class Work:
     """`result` is set when the record is done, `deferred` when it must come again (its root is locked).
 
-    `earlier` is the record as read by an earlier try; `listed` tells that `source` is a row that a run listed.
+    `earlier` is the record as read by an earlier try; `listed` tells that `source` is a row that a run listed. `pair`
+    is that of the event, or the one of its module that the record belongs to. `follow` are events to be sent once this
+    one has ended. `bare`: the parent was made a moment ago, with nothing inside it.
     """
 
     folded: Folded
@@ -36,6 +38,9 @@ class Work:
     listed: bool = False
     twin: Record | None = None
     twin_id: RecordId | None = None
+    family: Family | None = None
+    bare: bool = False
+    follow: list[ChangeEvent] = field(default_factory=list)
     original: RecordId | None = None
     """By the policy Clone: the record with its key at the other side, which is to be left alone."""
     drafted: Base | None = None
@@ -66,12 +71,12 @@ class Work:
     @property
     def key(self) -> str:
         """The folded match key of the source; "" where it is gone or blank."""
-        return fold_key(self.source.get(self.pair.key(self.side))) if self.source else ""
+        return key_of(self.pair, self.side, self.source) if self.source else ""
 
     @property
     def name(self) -> str:
         """The match key as people wrote it, for a search."""
-        return str(self.source.get(self.pair.key(self.side)) or "").strip() if self.source else ""
+        return name_of(self.pair, self.side, self.source) if self.source else ""
 
     @property
     def left_id(self) -> RecordId | None:

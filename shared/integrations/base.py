@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from shared.errors import NotFound
 from shared.sync.mapping import MappingProblem, ProblemCode, check_mapping
-from shared.sync.model import FieldDef, FieldPair, ModuleName, Pair, Policy, Side, Value, VendorName
+from shared.sync.model import FieldDef, FieldPair, ModuleName, Pair, Parent, Policy, Scope, Side, Value, VendorName
 
 
 @dataclass(frozen=True, slots=True)
 class SyncType:
-    """What of companies and contacts is synced (SU-5). `pairs` are names of pair declarations.
+    """What of companies and contacts is synced (SU-5). `pairs` are names of pair declarations; `scope` narrows what
+    belongs to a pair, per side, beyond its own.
 
     `offered` False: described, but it cannot be chosen yet.
     """
@@ -21,7 +22,8 @@ class SyncType:
     label: str
     description: str
     pairs: tuple[str, ...]
-    offered: bool = False
+    scope: Mapping[str, Mapping[Side, Scope]] = field(default_factory=dict)
+    offered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,13 @@ class PairDeclaration:
     key_left: str
     key_right: str
     defaults: tuple[FieldPair, ...]
-    scope: Mapping[Side, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    scope: Mapping[Side, Scope] = field(default_factory=dict)
     constants: Mapping[Side, Mapping[str, Value]] = field(default_factory=dict)
+    parent: Parent | None = None
+    names: Mapping[Side, tuple[str, ...]] = field(default_factory=dict)
+    breaks_ties: Mapping[Side, str] = field(default_factory=dict)
+    stranger: Mapping[Side, str] = field(default_factory=dict)
+    follows: Side | None = None
     warn_if_mapped: Mapping[tuple[Side, str], str] = field(default_factory=dict)
 
     def module(self, side: Side) -> ModuleName:
@@ -48,7 +55,8 @@ class PairDeclaration:
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """`pairs` are in the order in which a sync takes them. `tie_side`: the accounting side, else the CRM (DU-3)."""
+    """`pairs` are in the order in which a sync takes them. `tie_side`: the accounting side, else the CRM (DU-3).
+    `default_type`: the sync type where nobody chose one."""
 
     key: str
     label: str
@@ -60,6 +68,7 @@ class Integration:
     tie_side: Side
     policies: tuple[Policy, ...]
     sync_types: tuple[SyncType, ...]
+    default_type: str
 
     def vendor(self, side: Side) -> VendorName:
         return self.left if side is Side.LEFT else self.right
@@ -77,12 +86,15 @@ class Integration:
         left_fields: Mapping[str, FieldDef],
         right_fields: Mapping[str, FieldDef],
         mapping: Sequence[FieldPair] | None = None,
+        sync_type: str | None = None,
+        state_fields: Mapping[Side, str] | None = None,
     ) -> Pair:
         """The pair with the mapping in force (None: the default one) and the fields as the vendors define them.
 
         Nothing is checked: `check` does, on save. Raises NotFound.
         """
         declared = self.declaration(name)
+        narrowed = self.sync_type(sync_type).scope.get(name, {}) if sync_type else {}
         return Pair(
             name=declared.name,
             left_module=declared.left_module,
@@ -93,9 +105,22 @@ class Integration:
             tie_side=self.tie_side,
             left_fields=left_fields,
             right_fields=right_fields,
-            scope=declared.scope,
+            scope={side: {**declared.scope.get(side, {}), **narrowed.get(side, {})} for side in Side},
             constants=declared.constants,
+            parent=declared.parent,
+            names=declared.names,
+            breaks_ties=declared.breaks_ties,
+            stranger=declared.stranger,
+            follows=declared.follows,
+            state_fields=state_fields or {},
         )
+
+    def sync_type(self, key: str) -> SyncType:
+        """Raises NotFound."""
+        for one in self.sync_types:
+            if one.key == key:
+                return one
+        raise NotFound(f"{self.label} has no sync type {key!r}")
 
     def check(self, pair: Pair) -> tuple[MappingProblem, ...]:
         """`check_mapping`, and what this integration warns of."""

@@ -161,7 +161,7 @@ class EventService:
             raise NotFound(
                 f"There is no integration {integration_id}. See `bothways integrations`.", code="UNKNOWN_INTEGRATION"
             )
-        synced = next(one.pairs for one in declared(row.kind).sync_types if one.key == row.sync_type)
+        synced = declared(row.kind).sync_type(row.sync_type).pairs
         known = [one.name for one in declared(row.kind).pairs if one.name in synced]
         if pair not in known:
             raise NotFound(
@@ -260,10 +260,11 @@ class EventService:
             ).all()
         for row in rows:
             declaration = declared(row.kind)
-            synced = next(one.pairs for one in declaration.sync_types if one.key == row.sync_type)
+            synced = declaration.sync_type(row.sync_type).pairs
             side = Side.LEFT if row.left_org_id == target.org_id else Side.RIGHT
             for pair in declaration.pairs:
-                if pair.name in synced:
-                    module = pair.module(side)
+                module = pair.module(side)
+                told = any(route.integration_id == row.id for route in routes.get(module, ()))
+                if pair.name in synced and not told:  # of several pairs of a module, the record tells which it is
                     routes[module] = (*routes.get(module, ()), _Route(row.id, pair.name, side))
         return routes

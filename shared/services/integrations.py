@@ -62,11 +62,13 @@ class IntegrationService:
         name: str | None = None,
         policy: Policy = Policy.OVERWRITE,
         *,
+        sync_type: str | None = None,
         draft: bool = False,
     ) -> int:
         """Enabled at once with its defaults, or a `draft` to be set up; Fetch must run before the first sync (SU-4).
 
-        Raises NotFound (kind, org), Refused (wrong vendors, a policy it does not have, or there is one already).
+        `sync_type` None: the kind's default (SU-5). Raises NotFound (kind, org), Refused (wrong vendors, a policy or a
+        sync type it does not have, or there is one already).
         """
         actor.must(Permission.CONFIGURE)
         if kind not in self.kinds():
@@ -74,6 +76,8 @@ class IntegrationService:
             raise NotFound(f"There is no kind of integration {kind!r}; known are {known}.", code="UNKNOWN_KIND")
         declaration = declared(kind)
         must_offer(declaration, policy)
+        chosen = sync_type or declaration.default_type
+        must_offer_type(declaration, chosen)
         with self._db.transaction() as session:
             orgs = {
                 Side.LEFT: _org(session, actor.workspace, left_org_id),
@@ -95,6 +99,7 @@ class IntegrationService:
                 right_org_id=right_org_id,
                 state="draft" if draft else "enabled",
                 policy=policy.value,
+                sync_type=chosen,
                 schedule_interval_s=round(self._settings.schedule_interval_h * 3600),
                 mapping={},
             )
@@ -141,6 +146,16 @@ def must_offer(declaration: Declaration, policy: Policy) -> None:
         )
 
 
+def must_offer_type(declaration: Declaration, sync_type: str) -> None:
+    """Raises Refused where the kind of integration has no such sync type, or none to choose (SU-5)."""
+    offered = [one.key for one in declaration.sync_types if one.offered]
+    if sync_type not in offered:
+        raise Refused(
+            f"There is no sync type {sync_type} to choose; there is {', '.join(offered)}.",
+            code="SYNC_TYPE_NOT_AVAILABLE",
+        )
+
+
 _left, _right = aliased(Org), aliased(Org)
 
 
@@ -169,13 +184,14 @@ def _told(row: Integration) -> dict[str, object]:
         "right_org_id": row.right_org_id,
         "state": row.state,
         "policy": row.policy,
+        "sync_type": row.sync_type,
         "schedule_interval_s": row.schedule_interval_s,
     }
 
 
 def _view(row: Integration, left: Org, right: Org) -> IntegrationView:
     declaration = declared(row.kind)
-    synced = next(one.pairs for one in declaration.sync_types if one.key == row.sync_type)
+    synced = declaration.sync_type(row.sync_type).pairs
     return IntegrationView(
         id=row.id,
         kind=row.kind,

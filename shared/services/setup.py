@@ -19,7 +19,7 @@ from shared.db.session import Database
 from shared.errors import NotFound, Refused
 from shared.integrations.base import Integration as Declaration
 from shared.integrations.registry import integration as declared
-from shared.services.integrations import IntegrationService, must_offer
+from shared.services.integrations import IntegrationService, must_offer, must_offer_type
 from shared.services.mappings import MappingService
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
@@ -86,12 +86,7 @@ class SetupService:
             row = _draft(session, actor, integration_id)
             declaration = declared(row.kind)
             must_offer(declaration, policy)
-            offered = [one.key for one in declaration.sync_types if one.offered]
-            if sync_type not in offered:
-                raise Refused(
-                    f"There is no sync type {sync_type} to choose; there is {', '.join(offered)}.",
-                    code="SYNC_TYPE_NOT_AVAILABLE",
-                )
+            must_offer_type(declaration, sync_type)
             before = {"policy": row.policy, "sync_type": row.sync_type}
             row.policy, row.sync_type = policy.value, sync_type
             self._do(session, actor, row, POLICY, before, {"policy": policy.value, "sync_type": sync_type})
@@ -163,8 +158,9 @@ def _draft(session: Session, actor: Actor, integration_id: int) -> Integration:
 
 
 def _steps(row: Integration) -> tuple[str, ...]:
-    chosen = next(one for one in declared(row.kind).sync_types if one.key == row.sync_type)
-    return steps_of([one.name for one in declared(row.kind).pairs if one.name in chosen.pairs])
+    declaration = declared(row.kind)
+    synced = declaration.sync_type(row.sync_type).pairs
+    return steps_of([one.name for one in declaration.pairs if one.name in synced])
 
 
 def _too_early(what: str, missing: str, declaration: Declaration) -> Refused:

@@ -69,7 +69,8 @@ class Record:
 
     `complete` False: a thin list row; a field that is not in `fields` is then unknown, not blank.
     In a complete record a missing field is blank. `modified_at` is aware UTC by the vendor's clock,
-    None where the vendor did not say.
+    None where the vendor did not say. `children` are records that live inside this one (a customer's contact
+    persons), by their module: all of them where their module is a key, else nothing is known of them.
     """
 
     id: RecordId
@@ -77,6 +78,7 @@ class Record:
     modified_at: datetime | None = None
     inactive: bool = False
     complete: bool = True
+    children: Mapping[ModuleName, tuple[Record, ...]] = field(default_factory=dict)
 
     def get(self, name: str) -> Value:
         return self.fields.get(name)
@@ -133,13 +135,40 @@ class FieldPair:
         return self.left if side is Side.LEFT else self.right
 
 
+class Presence(StrEnum):
+    """What a scope may ask of a field beside "one of these"."""
+
+    BLANK = "blank"
+    FILLED = "filled"
+
+
+Scope = Mapping[str, frozenset[str] | Presence]
+"""Field name -> the values that it may have, or whether it must be filled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Of a pair whose records belong to those of another (DU-10): that pair's name, and the field that holds the
+    parent's id, per side."""
+
+    pair: str
+    left_field: str
+    right_field: str
+
+    def field(self, side: Side) -> str:
+        return self.left_field if side is Side.LEFT else self.right_field
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A pair of modules of an integration, with the mapping in force: all that `plan` needs to know.
 
-    `key_left`/`key_right` are the match key's fields (DU-2). `scope` holds, per side, fields whose value must
-    be one of a set, else the record is WRONG_TYPE. `constants` are written on create, per side.
-    `tie_side` wins a conflict whose times are equal or unknown (DU-3, DU-6).
+    `key_left`/`key_right` are the match key's fields (DU-2). `names` are, per side, the fields that match two
+    records of which one has no key. `breaks_ties` names, per side, the field that tells several records of one key
+    apart. `scope` holds, per side, what makes a record one of this pair, else it is WRONG_TYPE. `stranger` is, per
+    side, why no record is made there beside one of its key that is out of scope. `constants` are written on create,
+    per side. `tie_side` wins a conflict whose times are equal or unknown (DU-3, DU-6). `follows`: the side whose record
+    is made inactive when the other one is (TR-9), by the field that `state_fields` names, where there is a way to.
     """
 
     name: str
@@ -151,8 +180,14 @@ class Pair:
     tie_side: Side
     left_fields: Mapping[str, FieldDef]
     right_fields: Mapping[str, FieldDef]
-    scope: Mapping[Side, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    scope: Mapping[Side, Scope] = field(default_factory=dict)
     constants: Mapping[Side, Mapping[str, Value]] = field(default_factory=dict)
+    parent: Parent | None = None
+    names: Mapping[Side, tuple[str, ...]] = field(default_factory=dict)
+    breaks_ties: Mapping[Side, str] = field(default_factory=dict)
+    stranger: Mapping[Side, str] = field(default_factory=dict)
+    follows: Side | None = None
+    state_fields: Mapping[Side, str] = field(default_factory=dict)
 
     def module(self, side: Side) -> ModuleName:
         return self.left_module if side is Side.LEFT else self.right_module
@@ -175,6 +210,8 @@ class BindingState(StrEnum):
     LIVE = "live"
     LEFT_DELETED = "left_deleted"
     RIGHT_DELETED = "right_deleted"
+    MOVED = "moved"
+    """The record belongs to another pair now; its twin of this one stays as it is (DU-10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +230,8 @@ class Bound:
     `base` is empty for a binding that Fetch made and no sync has merged yet. `written` holds, per side, the
     modified time that our last write there produced (the vendor's clock); a record still at that version is
     ours: an echo. `unread` are the sides whose base is what we sent, not yet read back (FM-10). `pending` holds,
-    per side, what was sent there and of which nobody knows whether it was applied.
+    per side, what was sent there and of which nobody knows whether it was applied. `deactivated`: the side that follows
+    is inactive by us.
     """
 
     left_id: RecordId
@@ -203,6 +241,18 @@ class Bound:
     written: Mapping[Side, datetime | None] = field(default_factory=dict)
     unread: frozenset[Side] = frozenset()
     pending: Mapping[Side, Sent] = field(default_factory=dict)
+    deactivated: bool = False
+
+    def id(self, side: Side) -> RecordId:
+        return self.left_id if side is Side.LEFT else self.right_id
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The bound parents of a record that has one: their ids at both sides."""
+
+    left_id: RecordId
+    right_id: RecordId
 
     def id(self, side: Side) -> RecordId:
         return self.left_id if side is Side.LEFT else self.right_id
@@ -211,6 +261,7 @@ class Bound:
 class ActionKind(StrEnum):
     CREATE = "create"
     UPDATE = "update"
+    DEACTIVATE = "deactivate"
     BIND = "bind"
     UNCHANGED = "unchanged"
     ECHO = "echo"
@@ -257,7 +308,8 @@ class Action:
 
     `writes` holds, per side, the changes to push (a create has every field in it, `old` None). `base` is the
     agreed state once those writes are accepted. `warnings` are sentences for the log (FM-10: a cut value).
-    `reason` is set for SKIP and FAIL; `detail` fills its sentence (field names, never values).
+    `reason` is set for SKIP and FAIL; `detail` fills its sentence (field names, never values). An UPDATE with a
+    `reason` fails for one field after all the others are written (TR-11).
     """
 
     kind: ActionKind

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from shared.sync.mapping import Way, forward, label, ways
-from shared.sync.match import fold_key
+from shared.sync.match import key_of
 from shared.sync.merge import (
     MergeResult,
     Trouble,
@@ -24,11 +24,14 @@ from shared.sync.model import (
     ActionKind,
     Base,
     BaseValue,
+    BindingState,
     Bound,
     Change,
+    Family,
     FieldDef,
     Pair,
     Policy,
+    Presence,
     Record,
     Side,
     Value,
@@ -41,7 +44,13 @@ _ORDER = (Code.KEY_CUT, Code.VALUE_NOT_MAPPED, Code.MANDATORY_FIELD_EMPTY)
 
 
 def plan(
-    pair: Pair, policy: Policy, source: Side, left: Record | None, right: Record | None, bound: Bound | None
+    pair: Pair,
+    policy: Policy,
+    source: Side,
+    left: Record | None,
+    right: Record | None,
+    bound: Bound | None,
+    family: Family | None = None,
 ) -> Action:
     """The action for a record of `source` that may have changed.
 
@@ -49,7 +58,8 @@ def plan(
     vendor says it is gone; None at the other side: bound and gone, or unbound and without a twin. An unbound
     record with both given is a certain match (`match.resolve`); whether a match is certain is not decided here.
     A side whose record is missing from a thin row's fields is not compared; raises ValueError when such a row
-    would be written from, or to (a mistake of the caller).
+    would be written from, or to (a mistake of the caller). `family`: the bound parents, where the pair has any;
+    without them nothing is created.
     """
     mine, theirs = (left, right) if source is Side.LEFT else (right, left)
     stopped = _stopped(pair, source, mine, theirs, bound)
@@ -58,11 +68,13 @@ def plan(
     if mine is None:  # `_stopped` has seen to it
         raise AssertionError("a plan without a source record")
     if theirs is None:
-        return _create(pair, source, mine)
+        return _create(pair, source, mine, family)
     records = {source: mine, source.other: theirs}
     if bound is None:
-        return _meet(pair, policy, source, records)
-    return _follow(pair, source, records, bound)
+        return _meet(pair, policy, source, records, family)
+    if (state := _state(pair, source, records, bound)) is not None:
+        return state
+    return _staying(pair, source, mine, _follow(pair, source, records, bound), family)
 
 
 def _stopped(pair: Pair, source: Side, mine: Record | None, theirs: Record | None, bound: Bound | None) -> Code | None:
@@ -70,18 +82,42 @@ def _stopped(pair: Pair, source: Side, mine: Record | None, theirs: Record | Non
         return Code.RECORD_GONE if bound is None else Code.SOURCE_DELETED
     if theirs is None and bound is not None:
         return Code.TWIN_DELETED
+    if bound is not None and bound.state is BindingState.MOVED and not _returned(pair, source, mine):
+        return Code.MOVED
     sides = [(source, mine)] if theirs is None else [(source, mine), (source.other, theirs)]
-    if any(not in_scope(pair, side, record) for side, record in sides):
+    if any(not in_scope(pair, side, record, bound=bound is not None) for side, record in sides):
         return Code.WRONG_TYPE
+    if bound is not None and theirs is not None and pair.follows is not None:
+        return None  # what is inactive may have to be told
     return Code.INACTIVE if any(record.inactive for _, record in sides) else None
 
 
-def in_scope(pair: Pair, side: Side, record: Record) -> bool:
-    """Whether the record is of the type that this pair syncs (SU-5). A field that a thin row lacks excludes nothing."""
+def in_scope(pair: Pair, side: Side, record: Record, *, bound: bool = False) -> bool:
+    """Whether the record is of the type that this pair syncs (SU-5). A field that a thin row lacks excludes nothing; a
+    bound record stays where it is when it loses its parent."""
     scope = pair.scope.get(side)
     if not scope:
         return True
-    return all(not is_known(record, name) or record.get(name) in allowed for name, allowed in scope.items())
+    parent = pair.parent.field(side) if bound and pair.parent else None
+    return all(
+        name == parent or not is_known(record, name) or _allows(rule, record.get(name)) for name, rule in scope.items()
+    )
+
+
+def _returned(pair: Pair, source: Side, record: Record) -> bool:
+    """It left this pair when it gained a parent, and is without one again."""
+    rules = pair.scope.get(source, {}).values()
+    return any(isinstance(rule, Presence) for rule in rules) and in_scope(pair, source, record)
+
+
+def _allows(rule: frozenset[str] | Presence, value: Value) -> bool:
+    match rule:
+        case Presence.BLANK:
+            return is_blank(value)
+        case Presence.FILLED:
+            return not is_blank(value)
+        case _:
+            return value in rule
 
 
 def _base_of(bound: Bound | None) -> Base:
@@ -91,22 +127,45 @@ def _base_of(bound: Bound | None) -> Base:
 # A twin there is
 
 
-def _meet(pair: Pair, policy: Policy, source: Side, records: Mapping[Side, Record]) -> Action:
+def _meet(pair: Pair, policy: Policy, source: Side, records: Mapping[Side, Record], family: Family | None) -> Action:
     match policy:
         case Policy.SKIP:
             return Action(ActionKind.SKIP, reason=Code.POLICY_SKIP)
-        case Policy.CLONE:
-            return _clone(pair, source, records[source])
-        case Policy.OVERWRITE:
+        case Policy.CLONE if pair.parent is None:  # a copy beside itself in one family helps nobody
+            return _clone(pair, source, records[source], family)
+        case Policy.OVERWRITE | Policy.CLONE:
             return _merged(pair, records, {}, frozenset(), ActionKind.BIND)
     assert_never(policy)
 
 
-def _clone(pair: Pair, source: Side, record: Record) -> Action:
+def _clone(pair: Pair, source: Side, record: Record, family: Family | None) -> Action:
     """The accounting side gets a new record for the other's; what was found there stays as it is (DU-3)."""
     if source is pair.tie_side:
         return Action(ActionKind.SKIP, reason=Code.KEPT_BY_CLONE)
-    return _create(pair, source, record)
+    return _create(pair, source, record, family)
+
+
+def _state(pair: Pair, source: Side, records: Mapping[Side, Record], bound: Bound) -> Action | None:
+    """One side is made inactive as the other is, and active again if it was by us (TR-9). None: both are active."""
+    if pair.follows is None:
+        return None
+    off, lead_off = records[pair.follows].inactive, records[pair.follows.other].inactive
+    if not off and not lead_off:
+        return None
+    if off and (lead_off or not bound.deactivated):
+        return Action(ActionKind.SKIP, base=bound.base, reason=Code.INACTIVE)
+    name = pair.state_fields.get(pair.follows)
+    if name is None:
+        step = "make the record inactive" if lead_off else "make the record active"
+        return Action(ActionKind.FAIL, base=bound.base, reason=Code.MANUAL_STEP_NEEDED, detail=step)
+    change = Change(name, off, lead_off)
+    if lead_off:
+        return Action(ActionKind.DEACTIVATE, bound.base, {pair.follows: (change,)})
+    merged = _follow(pair, source, records, bound)
+    if merged.kind is ActionKind.FAIL:
+        merged = Action(ActionKind.UPDATE, bound.base)
+    writes = {**merged.writes, pair.follows: (change, *merged.writes.get(pair.follows, ()))}
+    return replace(merged, kind=ActionKind.UPDATE, writes=writes)
 
 
 def _follow(pair: Pair, source: Side, records: Mapping[Side, Record], bound: Bound) -> Action:
@@ -114,6 +173,18 @@ def _follow(pair: Pair, source: Side, records: Mapping[Side, Record], bound: Bou
     echo = ours is not None and ours == records[source].modified_at
     base = with_pending(pair, bound.base, bound.pending, records)
     return _merged(pair, records, base, bound.unread, ActionKind.ECHO if echo else ActionKind.UNCHANGED)
+
+
+def _staying(pair: Pair, source: Side, record: Record, action: Action, family: Family | None) -> Action:
+    """TR-11: a record that was given another parent, or none, stays with the one it was bound in; its other fields
+    follow, and it fails for this one."""
+    if pair.parent is None or family is None or action.kind is ActionKind.FAIL:
+        return action
+    name = pair.parent.field(source)
+    if not is_known(record, name) or record.get(name) == family.id(source):
+        return action
+    kind = ActionKind.UPDATE if action.writes else ActionKind.FAIL
+    return replace(action, kind=kind, reason=Code.COMPANY_CANNOT_CHANGE)
 
 
 def _merged(
@@ -165,15 +236,19 @@ class _Draft:
     troubles: list[Trouble]
 
 
-def _create(pair: Pair, source: Side, record: Record) -> Action:
-    """Every mapped field that is not blank, constants, and what is written on create alone."""
+def _create(pair: Pair, source: Side, record: Record, family: Family | None = None) -> Action:
+    """Every mapped field that is not blank, constants, the parent, and what is written on create alone."""
     target = source.other
     carrying = [way for way in ways(pair) if way.into(target)]
     _refuse_unknown(record, source, [w.pair.field(source) for w in carrying] + list(pair.scope.get(source, ())))
-    if not fold_key(record.get(pair.key(source))):
+    if not key_of(pair, source, record):
         name = label(pair.fields(source).get(pair.key(source)) or FieldDef(pair.key(source)))
         return Action(ActionKind.FAIL, reason=Code.NO_KEY, detail=name)
+    if pair.parent is not None and family is None:
+        return Action(ActionKind.FAIL, reason=Code.PARENT_NOT_SYNCED)
     draft = _Draft(dict(pair.constants.get(target, {})), {}, [], [])
+    if pair.parent is not None and family is not None:
+        draft.fields[pair.parent.field(target)] = family.id(target)
     for way in sorted(carrying, key=lambda way: not way.pair.on_create):
         _fill(draft, pair, way, source, record)
     draft.troubles += _left_empty(pair, target, draft.fields)

@@ -32,6 +32,8 @@ class Code(StrEnum):
     RECORD_GONE = "RECORD_GONE"
     INACTIVE = "INACTIVE"
     WRONG_TYPE = "WRONG_TYPE"
+    MOVED = "MOVED"
+    PARENT_NOT_SYNCED = "PARENT_NOT_SYNCED"
     POLICY_SKIP = "POLICY_SKIP"
     POLICY_NOT_AVAILABLE = "POLICY_NOT_AVAILABLE"
     OUTSIDE_MAPPING = "OUTSIDE_MAPPING"
@@ -191,6 +193,16 @@ _ALL = (
         Code.WRONG_TYPE,
         "The record is of a type that this integration does not sync",
         "Nothing, or choose another sync type.",
+    ),
+    Reason(
+        Code.MOVED,
+        "The contact belongs to a company by now, and is synced as its contact person; this customer stays as it is",
+        "Nothing; or make the customer inactive if it is not needed any more.",
+    ),
+    Reason(
+        Code.PARENT_NOT_SYNCED,
+        "The company or customer that this person belongs to is not synced",
+        "Look at the reason on its own page; the person follows as soon as it is synced.",
     ),
     Reason(
         Code.POLICY_SKIP,

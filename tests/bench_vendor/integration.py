@@ -27,5 +27,6 @@ BENCH_PAIR = Integration(
     ),
     tie_side=Side.RIGHT,
     policies=(Policy.OVERWRITE,),
-    sync_types=(SyncType("I", "All", "Everything.", (PAIR,), offered=True),),
+    sync_types=(SyncType("I", "All", "Everything.", (PAIR,)),),
+    default_type="I",
 )

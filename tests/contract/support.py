@@ -204,6 +204,16 @@ _FSM_ITEMS = Case(
     required="Name",
     number="Unit_Price",
 )
+_FSM_CONTACTS = Case(
+    vendor="zoho_fsm",
+    module=ModuleName("Contacts"),
+    key="Last_Name",
+    plain="Phone",
+    others={"First_Name": "Pat", "Email": "pat@zylker.test"},
+    group=_FSM_GROUP,
+    inactive={"$inactive": True},
+    required="Last_Name",
+)
 _BOOKS_CONTACTS = Case(
     vendor="zoho_books",
     module=ModuleName("contacts"),
@@ -227,12 +237,14 @@ _BOOKS_ITEMS = Case(
     number="rate",
     own_id="item_id",
 )
-CASES = (_FSM_COMPANIES, _FSM_ITEMS, _BOOKS_CONTACTS, _BOOKS_ITEMS)
+CASES = (_FSM_COMPANIES, _FSM_ITEMS, _BOOKS_CONTACTS, _BOOKS_ITEMS, _FSM_CONTACTS)
+"""Modules that live inside others have no list: tests of their own hold those."""
 
 _SEARCH = {"modified_time_search": True}
 WITH_CAPABILITIES = (
     replace(_FSM_COMPANIES, capabilities=_SEARCH, switches=_SEARCH),
     replace(_FSM_ITEMS, capabilities=_SEARCH, switches=_SEARCH),
+    replace(_FSM_CONTACTS, capabilities=_SEARCH, switches=_SEARCH),
     replace(_BOOKS_ITEMS, capabilities={"items_sort_modified": True}, switches={"items_sort_modified": True}),
 )
 """What a vendor may offer, tested switched on as well (OP-3)."""

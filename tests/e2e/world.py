@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -64,11 +65,17 @@ class Person:
         answer = self._send("POST", module, fields)
         if self.vendor == FSM:
             return str(answer["data"][module][0]["id"])
-        body = answer.get("contact") or answer["item"]
-        return str(body.get("contact_id") or body["item_id"])
+        body = answer.get("contact") or answer.get("item") or answer["contact_person"][0]
+        return str(body.get("contact_person_id") or body.get("contact_id") or body["item_id"])
 
-    def _send(self, method: str, path: str, fields: Json) -> Json:
-        body = {"data": [fields]} if self.vendor == FSM else fields
+    def post_bare(self, path: str) -> None:
+        self._send("POST", path, None)
+
+    def delete(self, module: str, record_id: str) -> None:
+        self._send("DELETE", f"{module}/{record_id}", None)
+
+    def _send(self, method: str, path: str, fields: Json | None) -> Json:
+        body = {"data": [fields]} if self.vendor == FSM and fields is not None else fields
         query = {"organization_id": self.org} if self.vendor == BOOKS else {}
         answer = self.http.request(
             method,
@@ -232,12 +239,55 @@ class World:
 
     # Comparing
 
+    def primary_of(self, customer: str) -> str:
+        """The id of a customer's primary contact person."""
+        row = next(row for row in self.records(BOOKS, "contacts") if row["contact_id"] == customer)
+        return str(_primary(row)["contact_person_id"])
+
+    def everything(self) -> dict[str, dict[str, dict[str, list[Json]]]]:
+        """Kind -> vendor -> folded match key -> what is there, as plain values, with its own id and whether it is
+        active."""
+        contacts = self.records(FSM, "Contacts")
+        customers = [row for row in self.records(BOOKS, "contacts") if row["contact_type"] == "customer"]
+        business = [row for row in customers if row["customer_sub_type"] == "business"]
+        single = [row for row in customers if row["customer_sub_type"] == "individual"]
+        companies = self.records(FSM, "Companies")
+        services, items = self.records(FSM, "Service_And_Parts"), self.records(BOOKS, "items")
+        found = {
+            ("company", FSM): [_of_fsm(row, _fsm_company(row)) for row in companies],
+            ("company", BOOKS): [_of_books(row, "contact_id", _books_customer(row)) for row in business],
+            ("item", FSM): [_of_fsm(row, _fsm_item(row)) for row in services],
+            ("item", BOOKS): [_of_books(row, "item_id", _books_item(row)) for row in items],
+            ("person", FSM): [
+                _of_fsm(row, _fsm_person(row) | {"company": row["Company"]["name"]})
+                for row in contacts
+                if row.get("Company")
+            ],
+            ("person", BOOKS): [
+                _of_books(
+                    person | {"status": "active"},
+                    "contact_person_id",
+                    _books_person(person) | {"company": row["contact_name"]},
+                )
+                for row in business
+                for person in row["contact_persons"]
+            ],
+            ("individual", FSM): [
+                _of_fsm(row, _fsm_person(row) | _fsm_places(row)) for row in contacts if not row.get("Company")
+            ],
+            ("individual", BOOKS): [
+                _of_books(row, "contact_id", _books_person(_primary(row)) | _books_places(row)) for row in single
+            ],
+        }
+        kinds = ("company", "item", "person", "individual")
+        return {kind: {side: _by_name(iter(found[kind, side])) for side in (FSM, BOOKS)} for kind in kinds}
+
     def companies(self) -> tuple[dict[str, list[Json]], dict[str, list[Json]]]:
         """Both sides by folded name, as plain values of the mapped fields."""
         left = _by_name(_fsm_company(row) for row in self.records(FSM, "Companies"))
         right = _by_name(
             _books_customer(row) for row in self.records(BOOKS, "contacts") if row.get("contact_type") == "customer"
-        )
+        )  # of Type I: an individual would be one too many
         return left, right
 
     def items(self) -> tuple[dict[str, list[Json]], dict[str, list[Json]]]:
@@ -282,8 +332,35 @@ def _blank(value: object) -> object:
     return None if value in ("", None) else value
 
 
+def _of_fsm(row: Json, plain: Json) -> Json:
+    return plain | {"id": str(row["id"]), "active": row.get("$inactive") is not True}
+
+
+def _of_books(row: Json, id_key: str, plain: Json) -> Json:
+    return plain | {"id": str(row[id_key]), "active": row["status"] == "active"}
+
+
+def _primary(row: Json) -> Json:
+    found: Json = next((one for one in row["contact_persons"] if one["is_primary_contact"]), {})
+    return found
+
+
+def _fsm_person(row: Json) -> Json:
+    names = {"name": "Email", "first": "First_Name", "last": "Last_Name", "phone": "Phone", "mobile": "Mobile"}
+    return {ours: _blank(row.get(theirs)) for ours, theirs in names.items()}
+
+
+def _books_person(row: Json) -> Json:
+    names = {"name": "email", "first": "first_name", "last": "last_name", "phone": "phone", "mobile": "mobile"}
+    return {ours: _blank(row.get(theirs)) for ours, theirs in names.items()}
+
+
 def _fsm_company(row: Json) -> Json:
-    out: Json = {"name": row["Company_Name"], "website": _blank(row.get("Website"))}
+    return {"name": row["Company_Name"], "website": _blank(row.get("Website")), **_fsm_places(row)}
+
+
+def _fsm_places(row: Json) -> Json:
+    out: Json = {}
     for group, prefix in (("Service_Address", "Service_"), ("Billing_Address", "Billing_")):
         address = row.get(group) or {}
         for fsm, _books in ADDRESS:
@@ -292,7 +369,11 @@ def _fsm_company(row: Json) -> Json:
 
 
 def _books_customer(row: Json) -> Json:
-    out: Json = {"name": row["contact_name"], "website": _blank(row.get("website"))}
+    return {"name": row["contact_name"], "website": _blank(row.get("website")), **_books_places(row)}
+
+
+def _books_places(row: Json) -> Json:
+    out: Json = {}
     for group, books_group in (("Service_Address", "shipping_address"), ("Billing_Address", "billing_address")):
         address = row.get(books_group) or {}
         for fsm, books in ADDRESS:
@@ -324,8 +405,18 @@ def _books_item(row: Json) -> Json:
 
 
 @contextmanager
-def running_world(data_dir: Path, *, time_scale: float = 0.1, beat: bool = True) -> Iterator[World]:
-    """A stack of its own with both vendors connected, their webhooks on, and one integration, not fetched yet."""
+def running_world(
+    data_dir: Path,
+    *,
+    time_scale: float = 0.1,
+    beat: bool = True,
+    sync_type: str = "I",
+    state_writable: bool = False,
+) -> Iterator[World]:
+    """A stack of its own with both vendors connected, their webhooks on, and one integration, not fetched yet.
+
+    `state_writable`: FSM lets a program make a record inactive, and the product is told so.
+    """
     options = StackOptions(
         data_dir=data_dir,
         sandbox=True,
@@ -340,10 +431,10 @@ def running_world(data_dir: Path, *, time_scale: float = 0.1, beat: bool = True)
         },
     )
     with Stack.start(options) as stack, httpx.Client(timeout=30) as http:
-        yield _connected(stack, http)
+        yield _connected(stack, http, sync_type, state_writable=state_writable)
 
 
-def _connected(stack: Stack, http: httpx.Client) -> World:
+def _connected(stack: Stack, http: httpx.Client, sync_type: str = "I", *, state_writable: bool = False) -> World:
     told, env = stack.sandbox, stack.env
     settings = Settings(
         database_url=SecretStr(env["DATABASE_URL"]),
@@ -380,10 +471,14 @@ def _connected(stack: Stack, http: httpx.Client) -> World:
             setup = doors.connections.webhook_setup(actor, getattr(done, "connection_id"))  # noqa: B009
             hooks[vendor] = _hook(stack, vendor, setup.path, setup.secret.get_secret_value())
         with doors.db.transaction() as session:
-            session.execute(text("""UPDATE org SET settings = '{"limits": {"per_minute": false}}'"""))
-        integration = doors.integrations.create(actor, "fsm_books", orgs[FSM], orgs[BOOKS])
+            settled = {"limits": {"per_minute": False}, "capabilities": {"inactive_writable": state_writable}}
+            session.execute(text("UPDATE org SET settings = CAST(:s AS jsonb)"), {"s": json.dumps(settled)})
+        integration = doors.integrations.create(actor, "fsm_books", orgs[FSM], orgs[BOOKS], sync_type=sync_type)
     finally:
         doors.close()
+    http.post(
+        f"{told['base_url']}/_sandbox/{FSM}/capabilities", json={"inactive_writable": state_writable}
+    ).raise_for_status()
     people = {vendor: _person(told, vendor, http) for vendor in (FSM, BOOKS)}
     world = World(stack, http, integration, people, hooks)
     for vendor, hook in hooks.items():

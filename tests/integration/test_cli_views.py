@@ -134,11 +134,14 @@ def test_a_draft_is_set_up_step_by_step(connected: World, bothways: Bothways) ->
     made = bothways("integrations", "add", "fsm_books", "--left", 1, "--right", 2, "--draft", "--json").json
     number = made["id"]
     assert made["state"] == "draft"
-    assert "Next: --policy (overwrite, clone) and --sync-type (I)." in bothways("setup", number).out
+    assert made["sync_type"] == "IV", "with a new Books org (SU-5)"
+    assert "Next: --policy (overwrite, clone) and --sync-type (I, II, III, IV)." in bothways("setup", number).out
     early = bothways("setup", number, "--enable")
     assert (early.code, early.err[:12]) == (1, "SETUP_ORDER:")
     assert "--confirm companies" in bothways("setup", number, "--policy", "clone").out
     bothways("setup", number, "--confirm", "companies")
+    assert "--confirm contact_persons" in bothways("setup", number).out
+    bothways("setup", number, "--policy", "clone", "--sync-type", "I")
     assert "--enable" in bothways("setup", number, "--confirm", "items").out
     view = bothways("setup", number, "--enable", "--json").json
     assert (view["state"], view["policy"], view["next_step"]) == ("enabled", "clone", None)

@@ -41,7 +41,7 @@ def test_step_by_step_to_a_sync(world: World, setup: SetupService) -> None:
     assert (view.state, view.next_step, done(view)) == ("draft", "policy", [])
     assert [step.key for step in view.steps if step.open] == ["policy"]
     assert [(one.key, one.offered) for one in view.sync_types] == [
-        ("I", True), ("II", False), ("III", False), ("IV", False),
+        ("I", True), ("II", True), ("III", True), ("IV", True),
     ]  # fmt: skip
     setup.choose(world.actor, number, Policy.CLONE, "I")
     setup.confirm_mapping(world.actor, number, "companies")
@@ -94,7 +94,6 @@ def test_what_cannot_be_chosen_is_refused_in_a_sentence(world: World, setup: Set
     number = begun(world, setup)
     for policy, sync_type, code in (
         (Policy.SKIP, "I", "POLICY_NOT_AVAILABLE"),
-        (Policy.CLONE, "IV", "SYNC_TYPE_NOT_AVAILABLE"),
         (Policy.CLONE, "V", "SYNC_TYPE_NOT_AVAILABLE"),
     ):
         with pytest.raises(Refused) as caught:

@@ -292,7 +292,7 @@ def connect(office: Office, sandbox: Sandbox) -> World:
     # A minute's allowance would end many tests in a wait.
     office.sql("""UPDATE org SET settings = '{"limits": {"per_minute": false}}'""")
     integration = IntegrationService(office.db, office.settings).create(
-        actor, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id
+        actor, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id, sync_type="I"
     )
     return World(office, sandbox, actor, orgs, integration)
 

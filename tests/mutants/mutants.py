@@ -559,8 +559,8 @@ MUTANTS = _all(
         "P12",
         "lists begin at the watermark, without overlap, and after it",
         (
-            Change("shared.engine.run:window_start", _window_begins_at_the_mark),
-            Change("shared.engine.run:_cut", _window_is_open),
+            Change("shared.engine.listing:window_start", _window_begins_at_the_mark),
+            Change("shared.engine.listing:_cut", _window_is_open),
         ),
     ),
     Mutant(

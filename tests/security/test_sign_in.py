@@ -58,7 +58,7 @@ def test_the_accounts_server_is_that_of_the_data_centre_not_that_of_the_table(wo
     world.office.sql("UPDATE connection SET accounts_server = :evil, sealed_access_token = NULL", evil=EVIL)
     world.sandbox.control("zoho_accounts", "DELETE", "calls")
     connector = world.office.connections.open_connector(world.orgs[BOOKS].connection_id)
-    for module in connector.facts.modules:
+    for module in (name for name, one in connector.facts.modules.items() if one.inside is None):
         connector.list_page(module, cursor=None, since=None)
     connector.close()
     assert [call["status"] for call in world.sandbox.calls("zoho_accounts")] == [200]

@@ -34,6 +34,7 @@ from shared.sync.model import (
     ActionKind,
     Bound,
     Change,
+    Family,
     FieldPair,
     Pair,
     Policy,
@@ -594,10 +595,16 @@ def _load_context(ports: Ports, integration_id: int) -> Context:
 
 
 def _answering(
-    pair: Pair, policy: Policy, source: Side, left: Record | None, right: Record | None, bound: Bound | None
+    pair: Pair,
+    policy: Policy,
+    source: Side,
+    left: Record | None,
+    right: Record | None,
+    bound: Bound | None,
+    family: Family | None,
 ) -> Action:
     """The mutant that takes an echo for a change: the other side is told again what it told us."""
-    action = plan(pair, policy, source, left, right, bound)
+    action = plan(pair, policy, source, left, right, bound, family)
     if action.kind is not ActionKind.ECHO or left is None or right is None:
         return action
     name = pair.mapping[1].field(source.other)

@@ -17,6 +17,8 @@ from shared.sync.model import (
     FieldPair,
     ModuleName,
     Pair,
+    Parent,
+    Presence,
     Record,
     RecordId,
     Side,
@@ -87,6 +89,54 @@ RICH = Pair(
     scope={Side.RIGHT: {"sub_type": frozenset({"business"})}},
     constants={Side.RIGHT: {"sub_type": "business"}},
 )
+
+
+PEOPLE = Pair(
+    name="people",
+    left_module=ModuleName("People"),
+    right_module=ModuleName("persons"),
+    key_left="Mail",
+    key_right="mail",
+    mapping=(
+        FieldPair("Mail", "mail"),
+        FieldPair("First", "first"),
+        FieldPair("Last", "last"),
+        FieldPair("Phone", "phone"),
+    ),
+    tie_side=Side.RIGHT,
+    left_fields=defs(
+        FieldDef("Mail", label="E-mail"),
+        FieldDef("First"),
+        FieldDef("Last", label="Last name", required=True),
+        FieldDef("Phone"),
+        FieldDef("Home.id", read_only=True),
+        FieldDef("Home.name", read_only=True),
+    ),
+    right_fields=defs(
+        FieldDef("mail", label="E-mail"),
+        FieldDef("first", label="First name", required=True),
+        FieldDef("last"),
+        FieldDef("phone", max_length=6),
+        FieldDef("home_id", read_only=True),
+    ),
+    scope={Side.LEFT: {"Home.id": Presence.FILLED}},
+    parent=Parent("rich", "Home.id", "home_id"),
+    names={Side.LEFT: ("First", "Last"), Side.RIGHT: ("first", "last")},
+)
+"""Records that belong to others, as contacts to their company."""
+
+SINGLES = replace(
+    PEOPLE,
+    name="singles",
+    right_module=ModuleName("rights"),
+    right_fields={**PEOPLE.right_fields, **defs(FieldDef("home"), FieldDef("sub_type", PICK))},
+    scope={Side.LEFT: {"Home.id": Presence.BLANK}, Side.RIGHT: {"sub_type": frozenset({"individual"})}},
+    constants={Side.RIGHT: {"sub_type": "individual"}},
+    parent=None,
+    names={},
+    breaks_ties={Side.LEFT: "Home.name", Side.RIGHT: "home"},
+)
+"""Those of the same left module that belong to none."""
 
 
 def simple(*lines: FieldPair, left: Iterable[FieldDef] = (), right: Iterable[FieldDef] = ()) -> Pair:

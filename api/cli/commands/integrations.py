@@ -57,12 +57,16 @@ def add(
     policy: Annotated[Policy, typer.Option(help="Where a match is found: overwrite one by the other, or clone.")] = (
         Policy.OVERWRITE
     ),
+    sync_type: Annotated[
+        str | None,
+        typer.Option(help="Which companies and contacts are synced: I to IV, as far as there are several."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Keep two connected orgs in step. Nothing is written yet: Fetch comes first."""
     with doors() as opened:
         actor = opened.host()
-        made = opened.integrations.create(actor, kind, left, right, name, policy, draft=draft)
+        made = opened.integrations.create(actor, kind, left, right, name, policy, sync_type=sync_type, draft=draft)
         view = opened.integrations.get(actor, made)
     if wants_json(context, as_json) or bool(context.parent and context.parent.params.get("as_json")):
         tell_json(view)

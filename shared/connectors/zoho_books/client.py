@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
@@ -24,10 +25,11 @@ from shared.connectors.http import VendorHttp, parsed
 from shared.connectors.vendor import Link, OrgChoice
 from shared.connectors.zoho_books import poll, schemas, settings
 from shared.connectors.zoho_books.errors import RULES
-from shared.connectors.zoho_books.modules import ITEMS, MODULES, Module
+from shared.connectors.zoho_books.modules import CONTACTS, ITEMS, MODULES, PERSON_FIELDS, PRIMARY_ID, Module
 from shared.connectors.zoho_books.schemas import Row
 from shared.errors import NotFound, RecordRejected, UnsureWrite
-from shared.sync.model import ModuleName, Record, RecordId
+from shared.sync.inside import own_of, parent_of
+from shared.sync.model import Change, ModuleName, Record, RecordId, Value
 
 _MOST_FIND_PAGES = 5
 _PROBE_ROWS = 10
@@ -85,17 +87,30 @@ class BooksConnector:
         known = _module(module)
         page = int(cursor or "1")
         newest_first = self.facts.modules[module].order is ListOrder.MODIFIED_DESC
+        if known.inside is not None:
+            raise ValueError(f"{module} live inside {known.inside} and have no list")
         query = poll.list_query(page, newest_first=newest_first)
         return _page(known, self._http.call("GET", f"/{known.many}", query=query), page)
 
     def fetch(self, module: ModuleName, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
-        """Contacts one by one; items by /itemdetails, one call per `read_batch` ids."""
+        """Contacts one by one; items by /itemdetails, one call per `read_batch` ids; persons with their contacts."""
         known = _module(module)
+        if known.inside is not None:
+            return self._fetch_inside(known, ids)
         size = self.facts.modules[module].read_batch
         found: dict[RecordId, Record | None] = {}
         for start in range(0, len(ids), size):
             found |= self._fetch_some(known, ids[start : start + size])
         return found
+
+    def _fetch_inside(self, module: Module, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
+        inside: dict[RecordId, Record] = {}
+        for parent in dict.fromkeys(parent_of(record_id) for record_id in ids):
+            found = self._fetch_one(_module(CONTACTS), parent)
+            if found is not None and module.name not in found.children:
+                raise RecordRejected("Zoho Books did not tell the persons of a contact.", code="VENDOR_REJECTED")
+            inside |= {one.id: one for one in (found.children[module.name] if found else ())}
+        return {record_id: inside.get(record_id) for record_id in ids}
 
     def _fetch_some(self, module: Module, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
         if module.name != ITEMS or len(ids) == 1:
@@ -140,18 +155,66 @@ class BooksConnector:
         known = _module(module)
         if len(drafts) != 1:
             raise ValueError("Zoho Books creates one record a call")
+        if known.inside is not None:
+            body = schemas.create_body(known, drafts[0].fields)
+            return (self._write_person("POST", "", {}, body, str(drafts[0].fields["contact_id"])),)
         return (self._write(known, "POST", f"/{known.many}", {}, schemas.create_body(known, drafts[0].fields)),)
 
     def update(self, module: ModuleName, edits: Sequence[Edit]) -> tuple[WriteResult, ...]:
-        """One record a call. contact_persons is never sent: a PUT with the list replaces it."""
+        """One record a call. contact_persons is never sent, for a PUT with the list replaces it: what a contact shows
+        of its primary person is written to that person, by a call of its own (DU-10)."""
         known = _module(module)
         if len(edits) != 1:
             raise ValueError("Zoho Books updates one record a call")
         edit = edits[0]
         if not edit.changes:
             return (Written(edit.current.id, edit.current, edit.current.modified_at),)
-        body = schemas.update_body(known, edit.current, edit.changes)
-        return (self._write(known, "PUT", f"/{known.many}/{{id}}", {"id": edit.current.id}, body),)
+        if known.inside is not None:
+            body = schemas.update_body(known, edit.current, edit.changes)
+            path = {"id": own_of(edit.current.id)}
+            return (self._write_person("PUT", "/{id}", path, body, parent_of(edit.current.id)),)
+        return (self._update_whole(known, edit),)
+
+    def _update_whole(self, module: Module, edit: Edit) -> WriteResult:
+        ofs = [change for change in edit.changes if module.name == CONTACTS and change.field in PERSON_FIELDS]
+        own = [change for change in edit.changes if change not in ofs]
+        result: WriteResult = Written(edit.current.id, edit.current, edit.current.modified_at)
+        if own:
+            body = schemas.update_body(module, edit.current, own)
+            result = self._write(module, "PUT", f"/{module.many}/{{id}}", {"id": edit.current.id}, body)
+        if ofs and isinstance(result, Written):
+            result = self._update_primary(result.record or edit.current, edit.current.get(PRIMARY_ID), ofs)
+        return result
+
+    def _update_primary(self, contact: Record, primary: Value, changes: Sequence[Change]) -> WriteResult:
+        """Where the contact has no person yet, it gets its first. The answer shows the person; when the contact changed
+        by that is not told."""
+        body = schemas.person_body(contact, changes)
+        if primary is None:
+            result = self._write_person("POST", "", {}, body, contact.id)
+        else:
+            result = self._write_person("PUT", "/{id}", {"id": str(primary)}, body, contact.id)
+        if not isinstance(result, Written):
+            return result
+        shown = result.record.fields if result.record else {}
+        person = {name: shown[name] for name in PERSON_FIELDS if name in shown}
+        return Written(contact.id, replace(contact, fields={**contact.fields, **person}, children={}), None)
+
+    def _write_person(
+        self, method: str, template: str, path: Mapping[str, str], body: Row, contact_id: str
+    ) -> WriteResult:
+        try:
+            answer = self._http.call(
+                method, f"/contacts/contactpersons{template}", path=path, json=body, headers=self._write_headers
+            )
+            record = _person(answer, contact_id)
+        except RecordRejected as error:
+            gone_of_another = method == "POST" and error.code == "TARGET_GONE"
+            code = "VENDOR_REJECTED" if gone_of_another else error.code
+            return Rejected(code, error.vendor_code or "", error.vendor_message or "")
+        except UnsureWrite as error:
+            return Unsure(str(error))
+        return Written(record.id, record, None)
 
     def _write(self, module: Module, method: str, template: str, path: Mapping[str, str], body: Row) -> WriteResult:
         try:
@@ -207,6 +270,18 @@ def _record(module: Module, answer: Answer) -> Record:
     except ValueError:
         pass
     raise unclear(RULES.vendor, answer.is_write, "answered with a body of another shape")
+
+
+def _person(answer: Answer, contact_id: str) -> Record:
+    """`contact_person` is a list after a write [V], an object elsewhere."""
+    shown = (answer.body or {}).get("contact_person")
+    first = shown[0] if isinstance(shown, list) and shown else shown
+    try:
+        if isinstance(first, dict):
+            return schemas.person_of(first, contact_id)
+    except ValueError:
+        pass
+    raise unclear(RULES.vendor, answer.is_write, "answered with a contact person of another shape")
 
 
 def _records(module: Module, answer: Answer, *, complete: bool) -> tuple[Record, ...]:

@@ -14,11 +14,16 @@ from shared.connectors.zoho_books import settings
 from shared.sync.model import FieldDef, FieldKind, ModuleName
 
 CONTACTS = ModuleName("contacts")
+CONTACT_PERSONS = ModuleName("contact_persons")
 ITEMS = ModuleName("items")
 PAGE_SIZE = 200
 ADDRESS_GROUPS = ("billing_address", "shipping_address")
-PERSON_FIELDS = ("first_name", "last_name", "email", "phone", "mobile")
-"""Of the primary contact person: shown with the contact, written through the person only (FM-12)."""
+PERSON_LENGTHS = MappingProxyType({"first_name": 100, "last_name": 100, "email": 100, "phone": 50, "mobile": 50})
+PERSON_FIELDS = tuple(PERSON_LENGTHS)
+"""Of the primary contact person: shown with the contact, written by the person's own calls only (FM-12, DU-10)."""
+PRIMARY_ID = "primary_contact_id"
+PERSONS_READ_BATCH = 8
+"""Persons of one customer come with one call; those of several cost a call each."""
 
 
 def _address(group: str, label: str) -> tuple[FieldDef, ...]:
@@ -65,7 +70,11 @@ _CONTACT = (
     FieldDef("vat_reg_no", label="VAT registration number"),
     FieldDef("tax_treatment", label="Tax treatment"),
     FieldDef("status", FieldKind.PICKLIST, "Status", read_only=True, picklist=("active", "inactive")),
-    *(FieldDef(name, label=f"Primary person: {name.replace('_', ' ')}", read_only=True) for name in PERSON_FIELDS),
+    FieldDef(PRIMARY_ID, label="Primary person: id", read_only=True),
+    *(
+        FieldDef(name, label=f"Primary person: {name.replace('_', ' ')}", max_length=most)
+        for name, most in PERSON_LENGTHS.items()
+    ),
     *_address("billing_address", "Billing address"),
     *_address("shipping_address", "Shipping address"),
 )
@@ -88,6 +97,20 @@ CONTACT_LIST_FIELDS = frozenset(
     }
 )
 
+# Lengths of the single-person calls [V]; a person has no times and no state of its own.
+_PERSON = (
+    FieldDef("contact_id", label="Customer id", read_only=True),
+    FieldDef("salutation", label="Salutation", max_length=25),
+    FieldDef("first_name", label="First name", required=True, max_length=100),
+    FieldDef("last_name", label="Last name", max_length=100),
+    FieldDef("email", label="E-mail", max_length=100),
+    FieldDef("phone", label="Phone", max_length=50),
+    FieldDef("mobile", label="Mobile", max_length=50),
+    FieldDef("designation", label="Designation", max_length=50),
+    FieldDef("department", label="Department", max_length=50),
+    FieldDef("is_primary_contact", FieldKind.BOOLEAN, "Primary", read_only=True),
+)
+
 _ITEM = (
     FieldDef("name", label="Name", required=True, max_length=100),
     FieldDef("rate", FieldKind.NUMBER, "Rate", required=True),
@@ -104,7 +127,8 @@ _ITEM = (
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """`one`, `many` are the keys of a record and of a list; `must` goes with every PUT (required in the schema)."""
+    """`one`, `many` are the keys of a record and of a list; `must` goes with every PUT (required in the schema).
+    `inside`: see ModuleFacts."""
 
     name: ModuleName
     label: str
@@ -116,6 +140,7 @@ class Module:
     must: tuple[str, ...]
     searchable: frozenset[str]
     thin_list: bool
+    inside: ModuleName | None = None
 
 
 MODULES: Mapping[ModuleName, Module] = MappingProxyType(
@@ -131,6 +156,19 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
             must=("contact_name", "contact_type"),
             searchable=frozenset({"contact_name", "company_name", "email", "phone", "first_name", "last_name"}),
             thin_list=True,
+        ),
+        CONTACT_PERSONS: Module(
+            name=CONTACT_PERSONS,
+            label="Contact persons",
+            fields=_PERSON,
+            id_key="contact_person_id",
+            one="contact_person",
+            many="contact_persons",
+            key="email",
+            must=("contact_id", "first_name"),
+            searchable=frozenset(),
+            thin_list=False,
+            inside=CONTACTS,
         ),
         ITEMS: Module(
             name=ITEMS,
@@ -149,6 +187,16 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
 
 
 def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
+    if module.inside is not None:
+        return ModuleFacts(
+            name=module.name,
+            label=module.label,
+            fields=MappingProxyType({f.name: f for f in module.fields}),
+            order=ListOrder.WHOLE,
+            list_modified=False,
+            read_batch=PERSONS_READ_BATCH,
+            inside=module.inside,
+        )
     is_contacts = module.name == CONTACTS
     sorts = is_contacts or capabilities.on(settings.ITEMS_SORT_MODIFIED)
     return ModuleFacts(

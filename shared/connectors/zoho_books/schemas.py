@@ -7,8 +7,17 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from shared.connectors import wire
-from shared.connectors.zoho_books.modules import ADDRESS_GROUPS, CONTACTS, PERSON_FIELDS, Module
-from shared.sync.model import Change, FieldDef, FieldKind, Fields, Record, RecordId, Value
+from shared.connectors.zoho_books.modules import (
+    ADDRESS_GROUPS,
+    CONTACT_PERSONS,
+    CONTACTS,
+    MODULES,
+    PERSON_FIELDS,
+    PRIMARY_ID,
+    Module,
+)
+from shared.sync.inside import inner_id
+from shared.sync.model import Change, FieldDef, FieldKind, Fields, ModuleName, Record, RecordId, Value
 
 Row = dict[str, object]
 
@@ -84,7 +93,31 @@ def record_of(module: Module, row: Row, *, complete: bool) -> Record:
         modified_at=wire.utc(row.get("last_modified_time")),
         inactive=row.get("status") == "inactive",
         complete=complete,
+        children=_persons_of(row, record_id) if complete and module.name == CONTACTS else {},
     )
+
+
+def person_of(row: Mapping[str, object], contact_id: str, *, inactive: bool = False) -> Record:
+    """A contact person, as it stands in its contact or in the answer of its own calls. Raises ValueError without id."""
+    own_id = wire.text(row.get("contact_person_id"))
+    if own_id is None:
+        raise ValueError("a contact person without id")
+    source = {**row, "contact_id": contact_id}
+    fields = {field.name: _value(field, source) for field in MODULES[CONTACT_PERSONS].fields}
+    return Record(inner_id(contact_id, own_id), fields, inactive=inactive)
+
+
+def _persons_of(row: Row, contact_id: str) -> dict[ModuleName, tuple[Record, ...]]:
+    """Empty where the answer does not speak of persons at all."""
+    persons = row.get("contact_persons")
+    if not isinstance(persons, list):
+        return {}
+    inactive = row.get("status") == "inactive"
+    return {
+        CONTACT_PERSONS: tuple(
+            person_of(one, contact_id, inactive=inactive) for one in persons if isinstance(one, dict)
+        )
+    }
 
 
 def _primary_person(row: Row) -> Row:
@@ -92,7 +125,8 @@ def _primary_person(row: Row) -> Row:
     persons = row.get("contact_persons")
     for person in persons if isinstance(persons, list) else []:
         if isinstance(person, Mapping) and person.get("is_primary_contact") is True:
-            return {name: person[name] for name in PERSON_FIELDS if name in person}
+            shown = {name: person[name] for name in PERSON_FIELDS if name in person}
+            return {**shown, PRIMARY_ID: person.get("contact_person_id")}
     return {}
 
 
@@ -105,8 +139,21 @@ def _value(field: FieldDef, row: Mapping[str, object]) -> Value:
 
 
 def create_body(module: Module, fields: Fields) -> Row:
-    """Blank fields are left out: the vendor's own defaults apply."""
-    return wire.nested((name, value) for name, value in fields.items() if value is not None)
+    """Blank fields are left out: the vendor's own defaults apply. A new contact brings its primary person with it."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    if module.name != CONTACTS:
+        return wire.nested(given.items())
+    person = {name: given.pop(name) for name in PERSON_FIELDS if name in given}
+    body = wire.nested(given.items())
+    return {**body, "contact_persons": [{**person, "is_primary_contact": True}]} if person else body
+
+
+def person_body(current: Record, changes: Iterable[Change]) -> Row:
+    """Of the primary person of a contact; the schema demands its contact and its first name. One that has none is sent
+    without: the contacts' own file demands nothing of a person [V]."""
+    changed = {change.field: "" if change.new is None else change.new for change in changes}
+    first = {"first_name": current.get("first_name")} if current.get("first_name") else {}
+    return {"contact_id": current.id, **first, **changed}
 
 
 def update_body(module: Module, current: Record, changes: Iterable[Change]) -> Row:

@@ -41,7 +41,10 @@ class BooksWebhooks:
             raise WebhookRefused("The webhook's body is no event.", status=400)
         deleted = str(body.get("event_type") or body.get("event") or "").rpartition("_")[2].lower() in _DELETE_EVENTS
         return tuple(
-            _hint(module, row, deleted) for module in MODULES.values() for row in _rows(module, body) if row is not None
+            _hint(module, row, deleted)
+            for module in MODULES.values()
+            if module.inside is None  # a person's change is a change of its contact
+            for row in _rows(module, body)
         )
 
 

@@ -162,17 +162,20 @@ class FsmConnector:
 
     def probe(self) -> Capabilities:
         """Looks, by reading only, whether Modified_Time can be searched in every module."""
-        return Capabilities({settings.MODIFIED_TIME_SEARCH: all(map(self._searches_time, MODULES.values()))})
+        found = {self._searches_time(module) for module in MODULES.values()}
+        return Capabilities({settings.MODIFIED_TIME_SEARCH: True in found and False not in found})
 
-    def _searches_time(self, module: Module) -> bool:
+    def _searches_time(self, module: Module) -> bool | None:
         """True only if both hold: nothing is newer than a far future, something is older. A vendor that ignores the
-        comparator fails the first, an org without records the second."""
+        comparator fails the first. None: a module without records, of which nothing can be told."""
         try:
             newer = self._search(module, poll.far_query("greater_equal"), 1)
             older = self._search(module, poll.far_query("less_equal"), 1)
         except RecordRejected:
             return False
-        return not _rows(newer) and bool(_rows(older))
+        if not _rows(newer) and not _rows(older):
+            return None
+        return not _rows(newer)
 
 
 def _module(name: ModuleName) -> Module:

@@ -11,10 +11,12 @@ from shared.connectors.zoho_fsm import settings
 from shared.sync.model import FieldDef, FieldKind, ModuleName
 
 COMPANIES = ModuleName("Companies")
+CONTACTS = ModuleName("Contacts")
 ITEMS = ModuleName("Service_And_Parts")
 PAGE_SIZE = 200
 _LINK_IDS = ("ZBilling_Id", "ZCRM_Id")
 STAMP = "ZBilling_Id"
+STATE = "$inactive"
 ADDRESS_GROUPS = MappingProxyType({"Service_Address": "Service_", "Billing_Address": "Billing_"})
 """Writing name of an address -> the prefix that its keys have when they are read."""
 
@@ -63,6 +65,27 @@ _COMPANY = (
     *_address("Billing_Address", "Billing address"),
 )
 
+FULL_NAME = "$full_name"
+"""First and last name in one, made here: other systems name a person by one field."""
+
+_CONTACT = (
+    _text("Salutation", "Salutation"),
+    _text("First_Name", "First name"),
+    _text("Last_Name", "Last name", required=True),
+    FieldDef(FULL_NAME, label="First and last name", read_only=True),
+    _text("Email", "E-mail", required=True),
+    _text("Phone", "Phone"),
+    _text("Mobile", "Mobile"),
+    _text("Fax", "Fax"),
+    FieldDef("Company.id", label="Company: id", read_only=True),
+    FieldDef("Company.name", label="Company: name", read_only=True),
+    _text("Currency", "Currency"),
+    FieldDef("Exchange_Rate", FieldKind.NUMBER, "Exchange rate"),
+    *_TAX,
+    *_address("Service_Address", "Service address"),
+    *_address("Billing_Address", "Billing address"),
+)
+
 _ITEM = (
     _text("Name", "Name", required=True),
     FieldDef("Unit_Price", FieldKind.NUMBER, "Unit price", required=True),
@@ -77,19 +100,29 @@ _ITEM = (
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """`searchable` are the fields that the search call documents for the module."""
+    """`searchable` are the fields that the search call documents for the module; `lookups` name a record of another
+    module as {id, name}."""
 
     name: ModuleName
     label: str
     fields: tuple[FieldDef, ...]
     searchable: frozenset[str]
     list_modified: bool
+    lookups: tuple[str, ...] = ()
 
 
 MODULES: Mapping[ModuleName, Module] = MappingProxyType(
     {
         # [V] The sample list rows of Companies show no modified time, those of Service_And_Parts do.
         COMPANIES: Module(COMPANIES, "Companies", _COMPANY, frozenset({"Company_Name", *_LINK_IDS}), False),
+        CONTACTS: Module(
+            CONTACTS,
+            "Contacts",
+            _CONTACT,
+            frozenset({"Email", "Last_Name", "Mobile", "Phone", *_LINK_IDS}),
+            False,  # as with Companies [I]
+            ("Company",),
+        ),
         ITEMS: Module(ITEMS, "Services And Parts", _ITEM, frozenset({"Name", *_LINK_IDS}), True),
     }
 )
@@ -97,6 +130,7 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
 HINT_NAMES: Mapping[str, ModuleName] = MappingProxyType(
     {
         "companies": COMPANIES,
+        "contacts": CONTACTS,
         "service_and_parts": ITEMS,
         "services_and_parts": ITEMS,
         "products": ITEMS,
@@ -117,6 +151,7 @@ def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
         page_size=PAGE_SIZE,
         create_batch=create_batch(capabilities),
         stamp_field=STAMP if stamp else None,
+        state_field=STATE if capabilities.on(settings.INACTIVE_WRITABLE) else None,
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.connectors import wire
-from shared.connectors.zoho_fsm.modules import ADDRESS_GROUPS, STAMP, Module
+from shared.connectors.zoho_fsm.modules import ADDRESS_GROUPS, FULL_NAME, STAMP, Module
 from shared.sync.model import Change, FieldDef, FieldKind, Fields, Record, RecordId, Value
 
 Row = dict[str, object]
@@ -44,11 +44,17 @@ class OneAnswer(BaseModel):
 
 
 def record_of(module: Module, row: Row) -> Record:
-    """Raises ValueError where the row has no id. A row whose address is only an id and a name is thin."""
+    """Raises ValueError where the row has no id. A row whose address is only an id and a name is thin, and so is one
+    that does not speak of a lookup: no company, and a company that is not told, are two things."""
     record_id = wire.text(row.get("id"))
     if record_id is None:
         raise ValueError("a record without id")
-    fields = {field.name: _value(field, row) for field in (*module.fields, FieldDef(STAMP))}
+    unsaid = {name for name in module.lookups if name not in row}
+    fields = {
+        field.name: _full_name(row) if field.name == FULL_NAME else _value(field, row)
+        for field in (*module.fields, FieldDef(STAMP))
+        if field.name.partition(".")[0] not in unsaid
+    }
     # Custom fields are scalars at the top whose names end in __C; they are written as they are read.
     fields |= {name: wire.decode(_kind_of(value), value) for name, value in row.items() if name.endswith("__C")}
     return Record(
@@ -56,8 +62,14 @@ def record_of(module: Module, row: Row) -> Record:
         fields=fields,
         modified_at=wire.utc(row.get("Modified_Time")),
         inactive=row.get("$inactive") is True,
-        complete=not any(_is_reference(row.get(group), prefix) for group, prefix in ADDRESS_GROUPS.items()),
+        complete=not unsaid
+        and not any(_is_reference(row.get(group), prefix) for group, prefix in ADDRESS_GROUPS.items()),
     )
+
+
+def _full_name(row: Row) -> str | None:
+    parts = (wire.text(row.get(name)) for name in ("First_Name", "Last_Name"))
+    return " ".join(part.strip() for part in parts if part) or None
 
 
 def _kind_of(value: object) -> FieldKind:

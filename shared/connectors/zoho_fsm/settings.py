@@ -16,6 +16,9 @@ CREATE_BATCH = "create_batch"
 ITEM_UPDATE_PATH = "item_update_path"
 """text, set: "Products" or "Service_And_Parts", the first path tried to update an item; the other is the fallback."""
 
+INACTIVE_WRITABLE = "inactive_writable"
+"""bool, set: `$inactive` can be written by API (TR-9), of which the vendor says nothing. Off: a person is told to."""
+
 MOST_CREATE_BATCH = 100
 
 # [T] A third party's reading of the vendor's page: 5,000 a minute and user; at the same time 5 (Free) or 15. Per day

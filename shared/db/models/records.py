@@ -20,14 +20,24 @@ class Binding(Base):
     when that version was first read, null once no edit can hide behind its time any more. `version` grows with each
     commit: an older plan never overwrites a newer one (P5). `pending` tells what was sent to which side and is not
     committed yet: where the side holds it, it is ours and nobody's edit. `bound_by_run` is null where a person bound
-    the two.
+    the two. `deactivated`: the side that follows the other's state is inactive by us (TR-9). `*_bare_at`: when we made
+    that one, which others may belong to: nothing did yet.
     """
 
     __tablename__ = "binding"
     __table_args__ = (
         UniqueConstraint("left_org_id", "right_org_id", "pair", "left_id"),
         UniqueConstraint("left_org_id", "right_org_id", "pair", "right_id"),
-        CheckConstraint("state IN ('live', 'left_deleted', 'right_deleted')", name="state"),
+        CheckConstraint("state IN ('live', 'left_deleted', 'right_deleted', 'moved')", name="state"),
+        # Records that live inside others (shared/sync/inside.py), by their parent.
+        Index(
+            "ix_binding_inside",
+            "left_org_id",
+            "right_org_id",
+            "pair",
+            text("split_part(right_id, '.', 1)"),
+            postgresql_where=text("strpos(right_id, '.') > 0"),
+        ),
     )
 
     id: Mapped[int] = identity_key()
@@ -49,6 +59,9 @@ class Binding(Base):
     left_seen_at: Mapped[datetime | None]
     right_seen_at: Mapped[datetime | None]
     pending: Mapped[dict[str, Any] | None]
+    deactivated: Mapped[bool] = mapped_column(server_default=text("false"))
+    left_bare_at: Mapped[datetime | None]
+    right_bare_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(server_default=text("1"))
     fence: Mapped[int] = mapped_column(BigInteger)
     bound_by_run: Mapped[int | None] = mapped_column(BigInteger)
@@ -128,6 +141,7 @@ class Due(Base):
         UniqueConstraint("integration_id", "pair", "side", "record_id"),
         CheckConstraint("why IN ('retry', 'in_doubt', 'blocked', 'failed')", name="why"),
         Index("ix_due_at", "due_at"),
+        Index("ix_due_parent", "integration_id", "detail", postgresql_where=text("reason = 'PARENT_NOT_SYNCED'")),
         Index("ix_due_run", "run_id"),
     )
 

@@ -101,7 +101,8 @@ class Staged(Base):
 
     `verdict`: None = not matched yet; `pair` (bound to `twin_id`), `both` (and its twin was listed too), `twin` (rides
     on the other end's event), `look` (search for a twin), `create` (both sides were listed whole: there is none),
-    `ambiguous`, `aside` (unbound by a person), `seen` (bound and as it was; kept by a run that compares).
+    `ambiguous`, `aside` (unbound by a person), `seen` (bound and as it was; kept by a run that compares). The keys are
+    those of `match.staged_keys`.
     """
 
     __tablename__ = "staged"
@@ -120,6 +121,7 @@ class Staged(Base):
     inactive: Mapped[bool]
     modified_at: Mapped[datetime | None]
     folded_key: Mapped[str]
+    second_key: Mapped[str] = mapped_column(server_default=text("''"))
     read_at: Mapped[datetime]
     state: Mapped[str] = mapped_column(server_default=text("'listed'"))
     verdict: Mapped[str | None]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from shared.integrations.base import Integration
 from shared.integrations.fsm_books.modules.companies__customers import COMPANIES
+from shared.integrations.fsm_books.modules.contacts__contact_persons import CONTACT_PERSONS
+from shared.integrations.fsm_books.modules.contacts__individuals import CONTACTS
 from shared.integrations.fsm_books.modules.services_and_parts__items import ITEMS
 from shared.integrations.fsm_books.types import SYNC_TYPES
 from shared.sync.model import Policy, Side, VendorName
@@ -15,8 +17,9 @@ INTEGRATION = Integration(
     right=VendorName("zoho_books"),
     left_label="Zoho FSM",
     right_label="Zoho Books",
-    pairs=(COMPANIES, ITEMS),
+    pairs=(COMPANIES, CONTACT_PERSONS, CONTACTS, ITEMS),
     tie_side=Side.RIGHT,
     policies=(Policy.OVERWRITE, Policy.CLONE),
     sync_types=SYNC_TYPES,
+    default_type="IV",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.integrations.base import SyncType
+from shared.sync.model import Presence, Side
 
 SYNC_TYPES = (
     SyncType(
@@ -10,7 +11,6 @@ SYNC_TYPES = (
         label="Type I",
         description="Companies with customers of type Business. Contacts are not synced.",
         pairs=("companies", "items"),
-        offered=True,
     ),
     SyncType(
         key="II",
@@ -37,5 +37,6 @@ SYNC_TYPES = (
             "contacts without a company with customers of type Individual."
         ),
         pairs=("companies", "contact_persons", "contacts", "items"),
+        scope={"contacts": {Side.LEFT: {"Company.id": Presence.BLANK}}},
     ),
 )

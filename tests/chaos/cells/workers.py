@@ -288,11 +288,11 @@ def _kills() -> Iterator[Cell]:
     for step, point, process, most in STEPS:
         if step == "m":  # the claim on a refresh outlives its call, whose 30 s are not scaled
             continue
-        for seed in (1, 2) if step in "gk" else (1,):
+        for seed in (1, 2) if step == "g" else (1,):
             yield Cell("worker_kill", step, seed, killed_at(step, point, process, most), PLAIN)
     yield Cell("worker_kill", "g twice", 1, killed_at("g", "request.sent", EVENTS, 4, times=2), PLAIN)
+    yield Cell("worker_kill", "all", 1, all_killed, PLAIN)
     for seed in (1, 2):
-        yield Cell("worker_kill", "all", seed, all_killed, PLAIN)
         yield Cell("worker_kill", "any", seed, killed_at_random, PLAIN)
     yield Cell("worker_kill", "m", 2, killed_at("m", "token.granted", "worker", 1), TRUE)
     yield Cell("worker_kill", "g", 3, killed_at("g", "request.sent", EVENTS, 30), TRUE)

@@ -10,14 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from shared.connectors.base import Capabilities, Draft, Edit, WebhookRequest
+from shared.connectors.base import Capabilities, Draft, Edit, Unsure, WebhookRequest, Written
 from shared.connectors.registry import get_vendor
 from shared.connectors.zoho_books.webhooks import signature, signing_bytes
-from shared.errors import RetryableError
+from shared.errors import RecordRejected, RetryableError
 from shared.sync.model import Change, ModuleName, Record, RecordId
 from tests.connectors.support import canned, each, js
 
-CONTACTS, ITEMS = ModuleName("contacts"), ModuleName("items")
+CONTACTS, ITEMS, PERSONS = ModuleName("contacts"), ModuleName("items"), ModuleName("contact_persons")
 VECTOR = Path(__file__).parents[4] / "shared/vendors/examples/webhook-vectors/zoho_finance_signing_string.json"
 CONTACT = {"contact_id": 460000000026049, "contact_name": "A", "contact_type": "customer", "status": "active"}
 PAGE = {"page": 1, "per_page": 200, "has_more_page": False}
@@ -65,14 +65,70 @@ def test_a_field_that_a_thin_row_lacks_is_unknown_not_blank(monkeypatch: pytest.
 
 
 def test_a_contact_s_person_is_shown_from_the_list_of_persons(monkeypatch: pytest.MonkeyPatch) -> None:
-    persons = [{"email": "x@x.test"}, {"email": "a@a.test", "is_primary_contact": True, "phone": ""}]
+    primary = {"contact_person_id": 8, "email": "a@a.test", "is_primary_contact": True, "phone": ""}
+    persons = [{"contact_person_id": 7, "email": "x@x.test"}, primary]
     body = {"code": 0, "contact": {**CONTACT, "contact_persons": persons}}
     with canned(monkeypatch, "zoho_books", each(js(200, body))) as (connector, _):
         record = connector.fetch(CONTACTS, [RecordId("1")])[RecordId("1")]
     assert record is not None
-    assert (record.get("email"), record.get("phone")) == ("a@a.test", None)
-    fields = connector.facts.modules[CONTACTS].fields
-    assert fields["email"].read_only, "written through the person only (FM-12)"
+    assert (record.get("email"), record.get("phone"), record.get("primary_contact_id")) == ("a@a.test", None, "8")
+    assert [(one.id, one.get("email")) for one in record.children[PERSONS]] == [
+        ("460000000026049.7", "x@x.test"),
+        ("460000000026049.8", "a@a.test"),
+    ]
+
+
+@pytest.mark.rule("TR-9")
+@pytest.mark.parametrize(
+    ("shown", "children"),
+    [({}, {}), ({"contact_persons": None}, {}), ({"contact_persons": []}, {PERSONS: ()})],
+    ids=["not told", "null", "none"],
+)
+def test_a_contact_that_does_not_speak_of_persons_is_not_one_without_any(
+    monkeypatch: pytest.MonkeyPatch, shown: dict[str, object], children: object
+) -> None:
+    answer = js(200, {"code": 0, "contact": {**CONTACT, **shown}})
+    with canned(monkeypatch, "zoho_books", each(answer)) as (connector, _):
+        record = connector.fetch(CONTACTS, [RecordId("1")])[RecordId("1")]
+    assert record is not None
+    assert record.children == children
+
+
+@pytest.mark.rule("TR-9")
+def test_a_person_of_a_contact_that_does_not_speak_of_persons_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = js(200, {"code": 0, "contact": CONTACT})
+    with canned(monkeypatch, "zoho_books", each(answer)) as (connector, _), pytest.raises(RecordRejected):
+        connector.fetch(PERSONS, [RecordId("460000000026049.7")])
+
+
+@pytest.mark.rule("TR-9", "P12")
+def test_a_person_without_an_id_is_no_reason_to_take_the_others_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    persons = [{"contact_person_id": "7", "first_name": "A"}, {"first_name": "B"}]
+    answer = js(200, {"code": 0, "contact": {**CONTACT, "contact_persons": persons}})
+    with canned(monkeypatch, "zoho_books", each(answer)) as (connector, _), pytest.raises(RetryableError):
+        connector.fetch(CONTACTS, [RecordId("1")])
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_a_person_s_own_answer_may_be_a_list_or_an_object(monkeypatch: pytest.MonkeyPatch, as_list: bool) -> None:
+    person = {"contact_person_id": 7, "first_name": "A", "phone": "2"}
+    answer = js(200, {"code": 0, "contact_person": [person] if as_list else person})
+    record = Record(RecordId("1.7"), {"contact_id": "1", "first_name": "A", "phone": "1"})
+    with canned(monkeypatch, "zoho_books", each(answer)) as (connector, sent):
+        (result,) = connector.update(PERSONS, [Edit(record, (Change("phone", "1", "2"),))])
+    assert isinstance(result, Written)
+    assert (result.id, result.record and result.record.get("phone")) == ("1.7", "2")
+    assert sent_body(sent[0]) == {"contact_id": "1", "first_name": "A", "phone": "2"}
+
+
+@pytest.mark.rule("P3")
+@pytest.mark.parametrize("body", [{}, {"contact_person": []}, {"contact_person": [{"first_name": "A"}]}])
+def test_a_person_s_own_answer_without_its_id_is_unsure(
+    monkeypatch: pytest.MonkeyPatch, body: dict[str, object]
+) -> None:
+    with canned(monkeypatch, "zoho_books", each(js(201, {"code": 0, **body}))) as (connector, _):
+        (result,) = connector.create(PERSONS, [Draft({"contact_id": "1", "first_name": "A"})])
+    assert isinstance(result, Unsure)
 
 
 def test_an_update_sends_what_changed_and_what_the_schema_demands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,10 +156,21 @@ def test_the_code_of_an_old_state_is_not_sent_beside_a_new_state(monkeypatch: py
 
 
 @pytest.mark.rule("DU-10")
-def test_persons_are_never_sent_as_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    with canned(monkeypatch, "zoho_books", each(js(201, {"code": 0, "contact": CONTACT}))) as (connector, sent):
+def test_persons_that_are_there_are_never_sent_as_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would replace them; beside a contact that is being made there is nobody yet."""
+    record = complete(website="x", phone="1", first_name="P", primary_contact_id="7")
+    answer = {"code": 0, "contact": {**CONTACT, "primary_contact_id": 7}, "contact_person": [{"contact_person_id": 7}]}
+    with canned(monkeypatch, "zoho_books", each(js(200, answer))) as (connector, sent):
         connector.create(CONTACTS, [Draft({"contact_name": "A"})])
-        connector.update(CONTACTS, [Edit(complete(), (Change("website", None, "x"),))])
+        for names in (("website",), ("phone",), ("website", "phone")):
+            connector.update(CONTACTS, [Edit(record, tuple(Change(name, record.get(name), "2") for name in names))])
+    assert [(request.method, request.url.path.partition("/books/v3")[2]) for request in sent] == [
+        ("POST", "/contacts"),
+        ("PUT", "/contacts/1"),
+        ("PUT", "/contacts/contactpersons/7"),
+        ("PUT", "/contacts/1"),
+        ("PUT", "/contacts/contactpersons/7"),
+    ]
     assert all("contact_persons" not in sent_body(request) for request in sent)
 
 
@@ -174,6 +241,10 @@ def test_form_parameters_are_decoded_and_sorted_with_the_query() -> None:
         ("application/json", b'{"contact_id":"7","event_type":"contact_deleted"}', ["7"]),
         ("application/x-www-form-urlencoded", b"JSONString=%7B%22item%22%3A%7B%22item_id%22%3A%229%22%7D%7D", ["9"]),
         ("application/json", b'{"invoice":{"invoice_id":"1","contact":"x"}}', []),
+        ("application/json", b'{"contact":{"contact_id":"1","contact_persons":[{"contact_person_id":"2"}]}}', ["1"]),
+        ("application/json", b'{"contact_id":"1","contact_persons":[{"contact_person_id":"2"}]}', ["1"]),
+        ("application/json", b'{"contact_person":{"contact_person_id":"2"}}', []),
+        ("application/json", b'{"contact_person_id":"2"}', []),
     ],
 )
 def test_payloads(content_type: str, body: bytes, ids: list[str]) -> None:

@@ -17,7 +17,7 @@ from shared.errors import ConfigError, RecordRejected, RetryableError, WebhookRe
 from shared.sync.model import Change, ModuleName, Record, RecordId
 from tests.connectors.support import canned, each, js
 
-COMPANIES, ITEMS = ModuleName("Companies"), ModuleName("Service_And_Parts")
+COMPANIES, CONTACTS, ITEMS = ModuleName("Companies"), ModuleName("Contacts"), ModuleName("Service_And_Parts")
 INFO = {"page": 1, "per_page": 200, "count": 1, "more_records": False}
 COMPANY: dict[str, Any] = {"id": "1", "Company_Name": "A", "Service_Address": None, "Billing_Address": None}
 MADE = {"data": {"Companies": [{"UID": "Companies_0", "id": "5", "Modified_Time": "2026-03-08T02:20:56-08:00"}]}}
@@ -58,6 +58,73 @@ def test_an_address_is_read_under_prefixed_keys_and_kept_under_its_writing_names
 def test_an_address_that_is_only_a_reference_makes_the_row_thin(monkeypatch: pytest.MonkeyPatch) -> None:
     record = read_one(monkeypatch, {**COMPANY, "Billing_Address": {"id": "9", "name": "Main"}})
     assert not record.complete, "its lines are unknown, not blank"
+
+
+@pytest.mark.rule("SU-5")
+@pytest.mark.parametrize(
+    ("told", "complete", "fields"),
+    [
+        ({}, False, {}),
+        ({"Company": None}, True, {"Company.id": None, "Company.name": None}),
+        ({"Company": {"id": 9, "name": "Acme"}}, True, {"Company.id": "9", "Company.name": "Acme"}),
+    ],
+    ids=["not told", "none", "one"],
+)
+def test_no_company_and_a_company_that_is_not_told_are_two_things(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], complete: bool, fields: dict[str, Any]
+) -> None:
+    record = read_one(monkeypatch, {"id": "1", "Last_Name": "Lee", **told}, CONTACTS)
+    assert record.complete is complete
+    assert {name: value for name, value in record.fields.items() if name.startswith("Company")} == fields
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"First_Name": "Ann", "Last_Name": "Lee"}, "Ann Lee"),
+        ({"First_Name": " Ann ", "Last_Name": "Lee "}, "Ann Lee"),
+        ({"First_Name": "", "Last_Name": "Lee"}, "Lee"),
+        ({"First_Name": None, "Last_Name": None}, None),
+    ],
+)
+def test_a_full_name_is_made_of_the_names_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, row: dict[str, Any], name: str | None
+) -> None:
+    assert read_one(monkeypatch, {"id": "1", "Company": None, **row}, CONTACTS).get("$full_name") == name
+
+
+@pytest.mark.rule("DU-10")
+def test_a_contact_is_put_into_its_company_by_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"data": {"Contacts": [{"UID": "Contacts_0", "id": "5"}]}}
+    with canned(monkeypatch, "zoho_fsm", each(js(201, made))) as (connector, sent):
+        connector.create(CONTACTS, [Draft({"Last_Name": "Lee", "Email": "l@x.test", "Company.id": "9"})])
+    assert body_of(sent[0]) == {"Last_Name": "Lee", "Email": "l@x.test", "Company": {"id": "9"}}
+
+
+@pytest.mark.rule("TR-11")
+def test_the_company_of_a_contact_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"id": "1", "Last_Name": "Lee", "Company": {"id": "9", "name": "Acme"}}
+    record = read_one(monkeypatch, row, CONTACTS)
+    with canned(monkeypatch, "zoho_fsm", each(js(200, CHANGED))) as (connector, sent):
+        connector.update(CONTACTS, [Edit(record, (Change("Phone", None, "1"),))])
+    assert body_of(sent[0]) == {"Phone": "1"}
+
+
+@pytest.mark.rule("OP-3")
+@pytest.mark.parametrize("other", [js(400, {"code": "INVALID_DATA", "status": "error"}), js(200, {"data": [{}]})])
+def test_what_one_module_searches_and_another_does_not_is_not_offered(
+    monkeypatch: pytest.MonkeyPatch, other: httpx.Response
+) -> None:
+    """Refused, or the comparator is ignored and everything comes back."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "/Contacts/" in request.url.path:
+            return other
+        older = request.url.params["comparator"] == "less_equal"
+        return js(200, {"data": [COMPANY], "info": INFO}) if older else httpx.Response(204)
+
+    with canned(monkeypatch, "zoho_fsm", answer) as (connector, _):
+        assert not connector.probe().on("modified_time_search")
 
 
 @pytest.mark.rule("FM-5")

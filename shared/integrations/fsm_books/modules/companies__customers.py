@@ -23,5 +23,6 @@ COMPANIES = PairDeclaration(
         Side.RIGHT: {"contact_type": frozenset({"customer"}), "customer_sub_type": frozenset({"business"})},
     },
     constants={Side.RIGHT: {"contact_type": "customer", "customer_sub_type": "business"}},
+    follows=Side.LEFT,
     warn_if_mapped={(Side.RIGHT, name): _PRIMARY_PERSON for name in ("email", "phone", "mobile")},
 )

@@ -14,5 +14,6 @@ ITEMS = PairDeclaration(
     key_left="Name",
     key_right="name",
     defaults=load("shared.integrations.fsm_books")["items"],
+    follows=Side.LEFT,
     constants={Side.RIGHT: {"item_type": "sales"}},
 )
