@@ -14,6 +14,7 @@ from shared.services.connections import ConnectionService
 from shared.services.events import EventService
 from shared.services.integrations import IntegrationService
 from shared.services.mappings import MappingService
+from shared.services.org_settings import OrgSettingsService
 from shared.services.records import RecordService
 from shared.services.runs import RunService
 from shared.services.setup import SetupService
@@ -33,6 +34,7 @@ class Doors:
     db: Database
     bus: Bus
     connections: ConnectionService
+    org_settings: OrgSettingsService
     integrations: IntegrationService
     setup: SetupService
     mappings: MappingService
@@ -66,6 +68,7 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
         db=database,
         bus=bus,
         connections=connections,
+        org_settings=OrgSettingsService(database, connections),
         integrations=integrations,
         setup=SetupService(database, integrations, mappings),
         mappings=mappings,

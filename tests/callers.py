@@ -45,6 +45,9 @@ CONNECTING: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/connections/sign-in/choose"): {"state": "nobody's", "org_external_id": "1"},
     ("POST", "/api/v1/connections/{connection_id}/sign-in"): {"redirect_uri": _BACK},
     ("PUT", "/api/v1/connections/{connection_id}/limits"): {"limits": {}},
+    ("PUT", "/api/v1/connections/{connection_id}/capabilities"): {"capabilities": {}},
+    ("PUT", "/api/v1/connections/{connection_id}/fields/{module}/custom"): {"fields": []},
+    ("PUT", "/api/v1/connections/{connection_id}/fields/{module}/private"): {"names": []},
 }  # fmt: skip
 """Good bodies of the routes about connections."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from shared.sync.model import Change, FieldDef, Fields, ModuleName, Record, RecordId, VendorName
 
@@ -32,6 +32,7 @@ class ModuleFacts:
     `stamp_field`: writable, exactly searchable field for the twin's id (None: natural key only). `inside`: its records
     live inside those of that module, are listed and searched for by nothing, and come with each complete read of it;
     their ids are `sync.inside`'s. `state_field`: written true, the record becomes inactive (None: no way is known).
+    `upserts`: a create that bears a stamp is made once, however often it is sent.
     """
 
     name: ModuleName
@@ -48,6 +49,7 @@ class ModuleFacts:
     stamp_field: str | None = None
     inside: ModuleName | None = None
     state_field: str | None = None
+    upserts: bool = False
 
 
 class LimitScope(StrEnum):
@@ -173,9 +175,15 @@ class CallClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a probe found, or a setting says, about things that the vendor's documents leave open. Stored as JSON."""
+    """What a probe found, or a setting says, about things that the vendor's documents leave open. Stored as JSON.
+
+    `custom_fields` by module (FM-7); `private` are the names, by module, of fields that hold personal data by the word
+    of an admin (FM-2).
+    """
 
     flags: Mapping[str, bool | int | str] = field(default_factory=dict)
+    custom_fields: Mapping[str, tuple[FieldDef, ...]] = field(default_factory=dict)
+    private: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def on(self, name: str) -> bool:
         return bool(self.flags.get(name, False))
@@ -217,6 +225,27 @@ class Connector(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A field of ours at the vendor that makes syncing safer (SU-7). `name` "": it is not there yet."""
+
+    module: ModuleName
+    label: str
+    why: str
+    name: str = ""
+
+
+@runtime_checkable
+class HelperMaker(Protocol):
+    """A connector whose vendor can be given helper fields. Raises as reads do."""
+
+    def helpers(self) -> Sequence[Helper]: ...
+
+    def make_helper(self, module: ModuleName) -> None:
+        """Nothing where it is there already."""
+        ...
 
 
 class WebhookParser(Protocol):

@@ -155,6 +155,11 @@ class Vendor(Protocol):
     def webhooks(self) -> WebhookParser: ...
 
     @property
+    def settable(self) -> Mapping[str, type[bool] | type[int] | type[str]]:
+        """Capabilities that a person may set for an org, and of what kind each is."""
+        ...
+
+    @property
     def lists_orgs(self) -> bool:
         """False: no call names the org; a person names it."""
         ...

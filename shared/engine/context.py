@@ -24,6 +24,7 @@ from shared.integrations.registry import integration as declared_integration
 from shared.lease import Leases
 from shared.settings import Settings
 from shared.sync.events import shard_of
+from shared.sync.mapping import without_private
 from shared.sync.model import Pair, Policy, Side
 
 
@@ -177,7 +178,8 @@ def load_context(ports: Ports, integration_id: int) -> Context:
         mapping = None if chosen is None else tuple(Line.model_validate(line).field_pair() for line in chosen)
         fields = {side: facts[name, side].fields for side in Side}
         states = {side: one for side in Side if (one := facts[name, side].state_field) is not None}
-        pairs[name] = declaration.pair(name, fields[Side.LEFT], fields[Side.RIGHT], mapping, row.sync_type, states)
+        made = declaration.pair(name, fields[Side.LEFT], fields[Side.RIGHT], mapping, row.sync_type, states)
+        pairs[name] = without_private(made)
     return Context(
         id=row.id,
         workspace_id=row.workspace_id,

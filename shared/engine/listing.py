@@ -293,10 +293,10 @@ class Listing:
         self._match_pairs([name])
         after = ""
         while chunk := self._parents_to_read(name, side, after, fetches=fetches):
-            if time.monotonic() > self._ends or self._keeper.stopping.is_set():
-                return False
-            read_at = self._now()
             for row in chunk:
+                if time.monotonic() > self._ends or self._keeper.stopping.is_set():
+                    return False
+                read_at = self._now()
                 self._save_family(name, inner, side, row, self._whole(name, side, RecordId(row.record_id)), read_at)
             after = chunk[-1].record_id
         return True

@@ -72,6 +72,8 @@ class Result:
     binding: BindingSave | None = None
     fresh: bool = True
     """False: planned from a read that was made before the batch was opened."""
+    listed_at: str | None = None
+    """Planned from a row that a run listed at this time of Postgres: what was parked since speaks of newer things."""
     intent: str = "keep"
     """keep | close | doubt (an unclear write) | looked (looked and found nothing)"""
     wait: Wait | None = None

@@ -388,11 +388,12 @@ def _save_wait(session: Session, batch: ResultBatch, result: Result) -> tuple[se
     waited: list[str] = []
     if result.outcome is not None:
         # A run that waits for this record gets its answer, whichever event brought it.
-        # One that was parked after this was read speaks of something newer: it stays.
+        # One that was parked after this was read, or listed, speaks of something newer: it stays.
+        read_at = (result.listed_at or batch.opened_at) if result.fresh else "-infinity"
         answered = "(event->>'id' = ANY(:events) OR coalesce(parked_at <= CAST(:opened AS timestamptz), true))"
         row = session.execute(
             text(f"DELETE FROM due WHERE {where} AND {answered} RETURNING run_id, why, event"),
-            {**key, "events": result.event_ids, "opened": batch.opened_at if result.fresh else "-infinity"},
+            {**key, "events": result.event_ids, "opened": read_at},
         ).first()
         ended |= {row.run_id} if row is not None and row.run_id else set()
         waited = _ids_of(row.event) if row is not None and row.why != "failed" else []

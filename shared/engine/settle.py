@@ -158,6 +158,7 @@ def _result(work: Work, outcome: OutcomeKind | None) -> Result:
         received_ms=folded.received_at,
         written_ms=work.written_ms,
         fresh=work.earlier is None,
+        listed_at=work.staged.read_at.isoformat() if work.listed and work.staged is not None else None,
         intent="keep" if outcome is None else "close",
         asked=folded.pair if folded.pair != work.pair.name else "",
         follow=[encode(event) for event in work.follow],

@@ -250,7 +250,11 @@ class Twins:
         Where nothing is found and the vendor refuses doubles, trying again is the surest look. Else absence is
         believed only after enough looks over enough time, for lists and searches lag. A record that was renamed since
         is looked for under the name it was to be made with, then under its own; of that no vendor refuses a double.
+        What bears our record's id is its twin, whatever anybody called it since.
         """
+        if (stamped := self._stamped(work)) is not None:
+            work.twin_id, work.drafted, work.made_side = stamped, intent.draft, work.side.other
+            return
         renamed = intent.folded_key != work.key
         for name in (intent.name, work.name) if renamed else (work.name,):
             work.twin_id = self._look(work, name) if name else None
@@ -259,7 +263,17 @@ class Twins:
                 work.drafted, work.made_side = intent.draft, work.side.other
             if work.twin_id is not None or not work.open:
                 return
-        facts = self._context.facts[work.pair.name, work.side.other]
-        if (self._refuses_doubles(work) and not renamed) or facts.stamp_field is not None:
-            return
-        self._settler.look_again(work, intent)
+        again_is_safe = self._context.facts[work.pair.name, work.side.other].upserts
+        if not again_is_safe and not (self._refuses_doubles(work) and not renamed):
+            self._settler.look_again(work, intent)
+
+    def _stamped(self, work: Work) -> RecordId | None:
+        """The unbound record that was made with the id of this one in its stamp, where the vendor has such a field."""
+        pair, side = work.pair, work.side.other
+        field = self._context.facts[pair.name, side].stamp_field
+        if field is None:
+            return None
+        rows = self._context.connectors[side].find(pair.module(side), field, work.id)
+        ids = [row.id for row in rows if row.get(field) == work.id and in_scope(pair, side, row)]
+        free = set(ids) - set(self._known.bindings(pair.name, side, ids))
+        return free.pop() if len(free) == 1 else None

@@ -14,11 +14,12 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import SecretStr
 from redis import Redis
 
+from shared.connectors import custom_fields
 from shared.connectors.base import CallClass, Capabilities, Connector, Limit
 from shared.connectors.limits import RedisLimiter, Unlimited
 from shared.connectors.registry import get_vendor
@@ -42,7 +43,7 @@ from shared.errors import ConfigError, ConnectionBroken, NotFound, RateLimited, 
 from shared.settings import Settings
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
-from shared.sync.model import VendorName
+from shared.sync.model import ModuleName, VendorName
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -404,8 +405,8 @@ class ConnectionService:
             connector.close()
         with self._database.transaction() as session:
             connection = repository.load_own(session, actor.workspace, connection_id)
-            before, after = {"capabilities": connection.capabilities}, {"capabilities": dict(found.flags)}
-            connection.capabilities = dict(found.flags)
+            before, after = {"capabilities": connection.capabilities}, {"capabilities": _stored(found)}
+            connection.capabilities = _stored(found)
             audit.record(session, actor, Action.CONNECTION_PROBED, connection.id, before=before, after=after)
         return self.capabilities(connection_id)
 
@@ -588,11 +589,16 @@ def _started(held: Held) -> datetime:
     return held.started_at
 
 
-def _probed(vendor: Vendor, link: Link) -> Mapping[str, bool | int | str]:
+def _stored(found: Capabilities) -> dict[str, Any]:
+    custom = {"custom_fields": custom_fields.dumped(found.custom_fields)} if found.custom_fields else {}
+    return {**found.flags, **custom}
+
+
+def _probed(vendor: Vendor, link: Link) -> Mapping[str, Any]:
     """Capabilities by reading only. A probe that fails leaves them off: they can be asked for again later."""
     connector = vendor.connect(link)
     try:
-        return dict(connector.probe().flags)
+        return _stored(connector.probe())
     except RetryableError as error:
         log.warning("%s: capabilities could not be probed (%s)", vendor.name, error.code)
         return {}
@@ -601,8 +607,19 @@ def _probed(vendor: Vendor, link: Link) -> Mapping[str, bool | int | str]:
 
 
 def capabilities_of(connection: Connection, org: Org) -> Capabilities:
+    """What the probe found, with what a person set for the org laid over it. Raises ConfigError."""
     chosen = org.settings.get("capabilities")
-    return Capabilities({**connection.capabilities, **(chosen if isinstance(chosen, dict) else {})})
+    found = {name: value for name, value in connection.capabilities.items() if name != "custom_fields"}
+    return Capabilities(
+        {**found, **(chosen if isinstance(chosen, dict) else {})},
+        {
+            ModuleName(name): fields
+            for name, fields in custom_fields.loaded(
+                connection.capabilities.get("custom_fields"), org.settings.get("custom_fields")
+            ).items()
+        },
+        custom_fields.private_names(org.settings.get("private_fields")),
+    )
 
 
 def _view(connection: Connection, org: Org) -> ConnectionView:

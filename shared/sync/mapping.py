@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from shared.sync.model import FieldDef, FieldFlow, FieldKind, FieldPair, Pair, Side, Value
@@ -80,6 +80,17 @@ def _looked_up(table: tuple[tuple[str, str], ...], value: Value, source: Side) -
         if text == (left if source is Side.LEFT else right):
             return right if source is Side.LEFT else left
     raise ValueError("not in the table")
+
+
+def without_private(pair: Pair) -> Pair:
+    """A field that was marked as personal after it was mapped is carried no more (FM-2)."""
+    lines = tuple(fp for fp in pair.mapping if not any(_is_private(pair, fp, side) for side in Side))
+    return pair if len(lines) == len(pair.mapping) else replace(pair, mapping=lines)
+
+
+def _is_private(pair: Pair, fp: FieldPair, side: Side) -> bool:
+    definition = pair.fields(side).get(fp.field(side))
+    return definition is not None and definition.pii
 
 
 # Which way each pair carries

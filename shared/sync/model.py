@@ -48,7 +48,8 @@ class FieldKind(StrEnum):
 class FieldDef:
     """What a vendor says of one field; `max_length` counts characters, `decimals` digits after the point.
 
-    `bmp_only`: the vendor cuts text from the first character above U+FFFF on.
+    `bmp_only`: the vendor cuts text from the first character above U+FFFF on. `custom`: made by the organisation;
+    `wire_id`: the vendor's own id of it, where it is written by that.
     """
 
     name: str
@@ -61,6 +62,8 @@ class FieldDef:
     decimals: int | None = None
     bmp_only: bool = False
     picklist: tuple[str, ...] = ()
+    custom: bool = False
+    wire_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

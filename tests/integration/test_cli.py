@@ -360,6 +360,7 @@ ALL_COMMANDS = (
     ("integrations", "add", "fsm_books", "--left", "1", "--right", "2"), ("failures", "1"), ("failures", "1", "--csv"),
     ("connect", "zoho_books", "--client-id", "x", "--port", "0"),
     ("tokens",), ("tokens", "add", "x", "--role", "viewer"), ("tokens", "revoke", "1"), ("audit",),
+    ("capabilities", "1"), ("fields", "1"),
 )  # fmt: skip
 
 

@@ -128,6 +128,28 @@ def test_bindings_are_shown_changed_and_brought_in_and_out(world: World, bothway
     assert bothways("bindings", 1, "--aside", "--csv").err.startswith("BAD_OPTIONS:")
 
 
+@pytest.mark.rule("FM-2", "FM-7", "OP-3")
+def test_what_only_a_person_can_know_of_an_org(connected: World, bothways: Bothways, tmp_path: Path) -> None:
+    assert bothways("capabilities", 1, "inactive_writable=true", "create_batch=20").code == 0
+    assert bothways("capabilities", 1, "create_batch=", "--json").json["inactive_writable"] is True
+    assert "create_batch" not in bothways("capabilities", 1).out
+    wrong = bothways("capabilities", 1, "create_batch=many")
+    assert (wrong.code, wrong.err) == (1, "WRONG_KIND: create_batch is a whole number.\n")
+    file = tmp_path / "fields.yaml"
+    file.write_text("- {name: Region__C, label: Region, pii: false}\n")
+    told = bothways("fields", 1, "Companies", "--custom", file, "--json").json["Companies"]
+    assert [one["name"] for one in told if one["custom"]] == ["Region__C"]
+    bothways("fields", 1, "Companies", "--private", "Region__C", "--private", "Email")
+    shown = bothways("fields", 1, "Companies").out
+    assert [line.split()[1] for line in shown.splitlines() if "personal" in line] == ["Email", "Region__C"]
+    bothways("fields", 1, "Companies", "--none-private")
+    assert "personal" not in bothways("fields", 1).out
+    file.write_text("- {name: Region__C, shape: round}\n")
+    assert bothways("fields", 1, "Companies", "--custom", file).err.startswith("BAD_FIELDS: fields.yaml is no list")
+    assert bothways("fields", 1, "--custom", file).err.startswith("BAD_OPTIONS:")
+    assert bothways("fields", 1, "Nothing").err.startswith("UNKNOWN_MODULE:")
+
+
 @pytest.mark.rule("SU-2")
 def test_a_draft_is_set_up_step_by_step(connected: World, bothways: Bothways) -> None:
     connected.sql("DELETE FROM integration")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.bus import LIVE
+from shared.bus import BULK, LIVE
 from shared.engine import housekeeping
 from shared.engine.context import lane_of, load_context
 from shared.errors import NotFound, OrgHeld, Refused
@@ -511,6 +511,31 @@ def deliver(world: World, vendor: str, body: dict[str, Any]) -> int:
     """As the webhook door does with a delivery whose signature is right."""
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
     return world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], delivery(vendor, body, setup.secret))
+
+
+@pytest.mark.rule("P5", "P9")
+def test_what_waits_since_a_record_was_listed_is_not_answered_by_that_list(world: World) -> None:
+    """A run lists a record, and its event stands in a lane; somebody edits it, and the webhook of that has to wait."""
+    mine = world.company("Zylker", Website="www.old.test")
+    world.fetch()
+    office = world.office
+    bulk = [lane for lane in load_context(office.ports, world.integration).lanes() if lane.cls == BULK]
+    for lane in bulk:
+        office.bus.pause(lane, 60)
+    run = world.runs.sync_now(world.actor, world.integration)
+    office.crew.until(lambda: office.sql("SELECT 1 FROM staged WHERE state = 'queued'"), "its event stands in a lane")
+    world.sandbox.edit(FSM, "Companies", mine, Website="www.new.test")
+    world.sandbox.fault(BOOKS, "5xx", match={"method": "POST"}, count=1)
+    deliver(world, FSM, {"module": "Companies", "event": "edit", "id": mine})
+    office.crew.until(lambda: office.sql("SELECT 1 FROM due"), "the webhook's event waits")
+    office.sql("UPDATE due SET due_at = clock_timestamp() + interval '1 hour', sent_at = NULL")
+    for lane in bulk:
+        office.bus.resume(lane)
+        office.ports.wake.drain(lane)
+    world.ended(run)
+    office.sql("UPDATE due SET due_at = clock_timestamp()")
+    world.quiet()
+    assert world.books(world.twin(mine) or "")["website"] == "www.new.test"
 
 
 @pytest.mark.rule("TR-1", "LG-1", "P6")

@@ -553,7 +553,7 @@ def _answered(tables: Tables, key: Key, batch: ResultBatch, result: Result) -> D
     waiting = tables.due.get(key)
     if waiting is None or waiting.event["id"] in result.event_ids:
         return waiting
-    opened = _time(batch.opened_at) if result.fresh else None
+    opened = _time(result.listed_at or batch.opened_at) if result.fresh else None
     return waiting if opened is not None and waiting.parked_at <= opened else None
 
 

@@ -11,7 +11,7 @@ from shared.connectors.vendor import Link, OrgChoice
 from shared.connectors.zoho_books.auth import SIGN_IN
 from shared.connectors.zoho_books.client import BooksConnector, list_orgs
 from shared.connectors.zoho_books.modules import MODULES, module_facts
-from shared.connectors.zoho_books.settings import LIMITS
+from shared.connectors.zoho_books.settings import LIMITS, SETTABLE
 from shared.connectors.zoho_books.webhooks import BooksWebhooks
 from shared.sync.model import VendorName
 
@@ -21,6 +21,7 @@ class ZohoBooks:
     label = "Zoho Books"
     sign_in: ZohoSignIn = SIGN_IN
     webhooks: WebhookParser = BooksWebhooks()
+    settable = SETTABLE
     lists_orgs = True
 
     def facts(self, capabilities: Capabilities) -> VendorFacts:

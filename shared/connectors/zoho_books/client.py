@@ -7,11 +7,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
+from pydantic import ValidationError
+
 from shared.connectors.base import (
     CallClass,
     Capabilities,
     Draft,
     Edit,
+    Helper,
     ListOrder,
     Page,
     Rejected,
@@ -25,14 +28,28 @@ from shared.connectors.http import VendorHttp, parsed
 from shared.connectors.vendor import Link, OrgChoice
 from shared.connectors.zoho_books import poll, schemas, settings
 from shared.connectors.zoho_books.errors import RULES
-from shared.connectors.zoho_books.modules import CONTACTS, ITEMS, MODULES, PERSON_FIELDS, PRIMARY_ID, Module
+from shared.connectors.zoho_books.modules import (
+    CONTACT_PERSONS,
+    CONTACTS,
+    ITEMS,
+    MODULES,
+    PERSON_FIELDS,
+    PRIMARY_ID,
+    Module,
+)
 from shared.connectors.zoho_books.schemas import Row
-from shared.errors import NotFound, RecordRejected, UnsureWrite
+from shared.errors import ConfigError, NotFound, RecordRejected, UnsureWrite
 from shared.sync.inside import own_of, parent_of
-from shared.sync.model import Change, ModuleName, Record, RecordId, Value
+from shared.sync.model import Change, FieldDef, ModuleName, Record, RecordId, Value
 
 _MOST_FIND_PAGES = 5
 _PROBE_ROWS = 10
+HELPED = (CONTACTS, ITEMS)
+HELPER_LABEL = "Bothways ID"
+HELPER_WHY = (
+    "A field without duplicates that holds the id of the record which a customer or an item was made for: so that none "
+    "is made twice, whatever happens on the way."
+)
 
 
 def _http(link: Link, org_query: Sequence[tuple[str, str]]) -> VendorHttp:
@@ -68,6 +85,12 @@ class BooksConnector:
         skip = bool(link.capabilities.flags.get(settings.SKIP_WEBHOOK_TRIGGER, True))
         self._write_headers = {"X-ZOHO-Skip-Webhook-Trigger": "true"} if skip else {}
         self._http = _http(link, [("organization_id", link.org_external_id)])
+        self._upsert_field = str(link.capabilities.flags.get(settings.UPSERT_FIELD, ""))
+        custom = link.capabilities.custom_fields
+        self._modules = {
+            name: one.with_custom([facts.modules[name].fields[own.name] for own in custom.get(name, ())])
+            for name, one in MODULES.items()
+        }
 
     def with_class(self, cls: CallClass) -> Self:
         """The same connection, its calls counted for another class."""
@@ -79,12 +102,21 @@ class BooksConnector:
     def close(self) -> None:
         self._http.close()
 
+    def _module(self, name: ModuleName) -> Module:
+        found = self._modules.get(name)
+        if found is None:
+            raise NotFound(f"Zoho Books has no module {name!r} here; known are {', '.join(MODULES)}.")
+        return found
+
+    def _record(self, module: Module, answer: Answer) -> Record:
+        return _record(module, self._modules[CONTACT_PERSONS], answer)
+
     def list_page(self, module: ModuleName, *, cursor: str | None, since: datetime | None) -> Page:
         """One page, newest change first where the module sorts so; `since` is left to the engine, no filter exists.
 
         Shapes: at most 200 rows, inactive ones included. Source: contacts.yml list_contacts, items.yml list_items.
         """
-        known = _module(module)
+        known = self._module(module)
         page = int(cursor or "1")
         newest_first = self.facts.modules[module].order is ListOrder.MODIFIED_DESC
         if known.inside is not None:
@@ -94,7 +126,7 @@ class BooksConnector:
 
     def fetch(self, module: ModuleName, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
         """Contacts one by one; items by /itemdetails, one call per `read_batch` ids; persons with their contacts."""
-        known = _module(module)
+        known = self._module(module)
         if known.inside is not None:
             return self._fetch_inside(known, ids)
         size = self.facts.modules[module].read_batch
@@ -106,7 +138,7 @@ class BooksConnector:
     def _fetch_inside(self, module: Module, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
         inside: dict[RecordId, Record] = {}
         for parent in dict.fromkeys(parent_of(record_id) for record_id in ids):
-            found = self._fetch_one(_module(CONTACTS), parent)
+            found = self._fetch_one(self._module(CONTACTS), parent)
             if found is not None and module.name not in found.children:
                 raise RecordRejected("Zoho Books did not tell the persons of a contact.", code="VENDOR_REJECTED")
             inside |= {one.id: one for one in (found.children[module.name] if found else ())}
@@ -131,14 +163,14 @@ class BooksConnector:
             if error.code == "TARGET_GONE":
                 return None
             raise
-        return _record(module, answer)
+        return self._record(module, answer)
 
     def find(self, module: ModuleName, field: str, value: str) -> tuple[Record, ...]:
         """The list filtered by a field, inactive rows included. More than equals may come back; pages are bounded.
 
         Raises RecordRejected where the vendor cannot filter by the field.
         """
-        known = _module(module)
+        known = self._module(module)
         if field not in known.searchable:
             raise RecordRejected(f"Zoho Books cannot search {module} by {field}.", code="VENDOR_REJECTED")
         found: list[Record] = []
@@ -152,18 +184,27 @@ class BooksConnector:
 
     def create(self, module: ModuleName, drafts: Sequence[Draft]) -> tuple[WriteResult, ...]:
         """One record a call: the vendor has no batch create."""
-        known = _module(module)
+        known = self._module(module)
         if len(drafts) != 1:
             raise ValueError("Zoho Books creates one record a call")
         if known.inside is not None:
             body = schemas.create_body(known, drafts[0].fields)
             return (self._write_person("POST", "", {}, body, str(drafts[0].fields["contact_id"])),)
-        return (self._write(known, "POST", f"/{known.many}", {}, schemas.create_body(known, drafts[0].fields)),)
+        draft = drafts[0]
+        if self.facts.modules[module].upserts and draft.stamp is not None:
+            body = schemas.stamped_body(known, draft.fields, self._upsert_field, draft.stamp)
+            once = {
+                "X-Unique-Identifier-Key": self._upsert_field,
+                "X-Unique-Identifier-Value": draft.stamp,
+                "X-Upsert": "true",
+            }
+            return (self._write(known, "PUT", f"/{known.many}", {}, body, once),)
+        return (self._write(known, "POST", f"/{known.many}", {}, schemas.create_body(known, draft.fields)),)
 
     def update(self, module: ModuleName, edits: Sequence[Edit]) -> tuple[WriteResult, ...]:
         """One record a call. contact_persons is never sent, for a PUT with the list replaces it: what a contact shows
         of its primary person is written to that person, by a call of its own (DU-10)."""
-        known = _module(module)
+        known = self._module(module)
         if len(edits) != 1:
             raise ValueError("Zoho Books updates one record a call")
         edit = edits[0]
@@ -207,7 +248,7 @@ class BooksConnector:
             answer = self._http.call(
                 method, f"/contacts/contactpersons{template}", path=path, json=body, headers=self._write_headers
             )
-            record = _person(answer, contact_id)
+            record = _person(answer, contact_id, self._modules[CONTACT_PERSONS])
         except RecordRejected as error:
             gone_of_another = method == "POST" and error.code == "TARGET_GONE"
             code = "VENDOR_REJECTED" if gone_of_another else error.code
@@ -216,28 +257,75 @@ class BooksConnector:
             return Unsure(str(error))
         return Written(record.id, record, None)
 
-    def _write(self, module: Module, method: str, template: str, path: Mapping[str, str], body: Row) -> WriteResult:
+    def _write(
+        self,
+        module: Module,
+        method: str,
+        template: str,
+        path: Mapping[str, str],
+        body: Row,
+        headers: Mapping[str, str] | None = None,
+    ) -> WriteResult:
         try:
-            answer = self._http.call(method, template, path=path, json=body, headers=self._write_headers)
-            record = _record(module, answer)
+            sent = {**self._write_headers, **(headers or {})}
+            answer = self._http.call(method, template, path=path, json=body, headers=sent)
+            record = self._record(module, answer)
         except RecordRejected as error:
-            gone_of_another = method == "POST" and error.code == "TARGET_GONE"
+            gone_of_another = "id" not in path and error.code == "TARGET_GONE"
             code = "VENDOR_REJECTED" if gone_of_another else error.code
             return Rejected(code, error.vendor_code or "", error.vendor_message or "")
         except UnsureWrite as error:
             return Unsure(str(error))
         return Written(record.id, record, record.modified_at)
 
+    # Helper fields (SU-7)
+
+    def helpers(self) -> tuple[Helper, ...]:
+        """A custom field without duplicates, of contacts and of items."""
+        found = []
+        for module in HELPED:
+            rows = self._field_rows(MODULES[module])
+            own = next((row.api_name for row in rows if row.label == HELPER_LABEL and row.is_unique), "")
+            found.append(Helper(module, HELPER_LABEL, HELPER_WHY, own))
+        return tuple(found)
+
+    def make_helper(self, module: ModuleName) -> None:
+        if any(one.module == module and one.name for one in self.helpers()):
+            return
+        body = {"label": HELPER_LABEL, "data_type": "string", "is_unique": True}
+        self._http.call("POST", "/settings/fields", query=[("entity", MODULES[module].entity)], json=body)
+
+    def _field_rows(self, module: Module) -> list[schemas.FieldRow]:
+        answer = self._http.call("GET", "/settings/fields", query=[("entity", module.entity)])
+        return parsed(RULES, schemas.FieldRows, answer).fields
+
     def probe(self) -> Capabilities:
-        """Looks, by reading only, whether items have a modified time in lists, and are sorted by it when asked."""
+        """Looks, by reading only, whether items have a modified time in lists, and are sorted by it when asked; and
+        reads the custom fields (FM-7)."""
+        custom = self._custom_fields()
         try:
             newest, oldest = self._item_times("D"), self._item_times("A")
         except RecordRejected:
-            plain = self._item_times(None)
-            return Capabilities({settings.ITEMS_SORT_MODIFIED: False, settings.ITEMS_LIST_MODIFIED: _all_timed(plain)})
+            plain = _all_timed(self._item_times(None))
+            flags = {settings.ITEMS_SORT_MODIFIED: False, settings.ITEMS_LIST_MODIFIED: plain}
+            return Capabilities(flags, custom)
         timed = _all_timed(newest)
         sorts = timed and _is_sorted(newest, oldest)
-        return Capabilities({settings.ITEMS_SORT_MODIFIED: sorts, settings.ITEMS_LIST_MODIFIED: timed})
+        return Capabilities({settings.ITEMS_SORT_MODIFIED: sorts, settings.ITEMS_LIST_MODIFIED: timed}, custom)
+
+    def _custom_fields(self) -> dict[str, tuple[FieldDef, ...]]:
+        """Third parties use the call, the vendor does not document it: where it is refused, or answers in another
+        shape, none is known."""
+        found: dict[str, tuple[FieldDef, ...]] = {}
+        for name, module in MODULES.items():
+            try:
+                answer = self._http.call("GET", "/settings/fields", query=[("entity", module.entity)])
+                rows = schemas.FieldRows.model_validate(answer.body or {}).fields
+            except (RecordRejected, ConfigError, ValidationError):
+                continue
+            if own := tuple(row.definition() for row in rows if row.is_custom_field and row.is_active):
+                found[name] = own
+        return found
 
     def _item_times(self, order: str | None) -> list[datetime | None]:
         query = poll.list_query(1, newest_first=order is not None, order=order or "D", size=_PROBE_ROWS)
@@ -257,28 +345,21 @@ def _is_sorted(newest: Sequence[datetime | None], oldest: Sequence[datetime | No
     return ordered and bool(down) and bool(up) and down[0] > up[0]
 
 
-def _module(name: ModuleName) -> Module:
+def _record(module: Module, persons: Module, answer: Answer) -> Record:
     try:
-        return MODULES[name]
-    except KeyError:
-        raise NotFound(f"Zoho Books has no module {name!r} here; known are {', '.join(MODULES)}.") from None
-
-
-def _record(module: Module, answer: Answer) -> Record:
-    try:
-        return schemas.record_of(module, schemas.row_of(answer.body or {}, module.one), complete=True)
+        return schemas.record_of(module, schemas.row_of(answer.body or {}, module.one), persons, complete=True)
     except ValueError:
         pass
     raise unclear(RULES.vendor, answer.is_write, "answered with a body of another shape")
 
 
-def _person(answer: Answer, contact_id: str) -> Record:
+def _person(answer: Answer, contact_id: str, persons: Module) -> Record:
     """`contact_person` is a list after a write [V], an object elsewhere."""
     shown = (answer.body or {}).get("contact_person")
     first = shown[0] if isinstance(shown, list) and shown else shown
     try:
         if isinstance(first, dict):
-            return schemas.person_of(first, contact_id)
+            return schemas.person_of(first, contact_id, persons)
     except ValueError:
         pass
     raise unclear(RULES.vendor, answer.is_write, "answered with a contact person of another shape")
@@ -296,7 +377,7 @@ def _records(module: Module, answer: Answer, *, complete: bool) -> tuple[Record,
 def _page(module: Module, answer: Answer, page: int) -> Page:
     """A page that is shorter than it says while more follow was cut: its rows are not known, so it is read again."""
     context = parsed(RULES, schemas.ListAnswer, answer).page_context
-    rows = _records(module, answer, complete=not module.thin_list)
+    rows = _records(module, answer, complete=not module.thin_list and not module.custom)
     if context.has_more_page and len(rows) < context.per_page:
         raise unclear(RULES.vendor, answer.is_write, "answered with a page that is cut short")
     return Page(rows, str(page + 1) if context.has_more_page else None, answer.at)

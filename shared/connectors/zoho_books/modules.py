@@ -5,11 +5,12 @@ Lengths are those of the vendor's OpenAPI files (contacts.yml, items.yml).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from shared.connectors.base import Capabilities, ListOrder, ModuleFacts
+from shared.connectors.custom_fields import with_custom
 from shared.connectors.zoho_books import settings
 from shared.sync.model import FieldDef, FieldKind, ModuleName
 
@@ -128,7 +129,7 @@ _ITEM = (
 @dataclass(frozen=True, slots=True)
 class Module:
     """`one`, `many` are the keys of a record and of a list; `must` goes with every PUT (required in the schema).
-    `inside`: see ModuleFacts."""
+    `inside`: see ModuleFacts. `entity`: its name where custom fields are asked for [T]."""
 
     name: ModuleName
     label: str
@@ -141,6 +142,14 @@ class Module:
     searchable: frozenset[str]
     thin_list: bool
     inside: ModuleName | None = None
+    entity: str = ""
+
+    def with_custom(self, custom: Sequence[FieldDef]) -> Module:
+        return replace(self, fields=(*self.fields, *custom)) if custom else self
+
+    @property
+    def custom(self) -> tuple[FieldDef, ...]:
+        return tuple(one for one in self.fields if one.custom)
 
 
 MODULES: Mapping[ModuleName, Module] = MappingProxyType(
@@ -156,6 +165,7 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
             must=("contact_name", "contact_type"),
             searchable=frozenset({"contact_name", "company_name", "email", "phone", "first_name", "last_name"}),
             thin_list=True,
+            entity="contact",
         ),
         CONTACT_PERSONS: Module(
             name=CONTACT_PERSONS,
@@ -169,6 +179,7 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
             searchable=frozenset(),
             thin_list=False,
             inside=CONTACTS,
+            entity="contact_person",
         ),
         ITEMS: Module(
             name=ITEMS,
@@ -181,17 +192,22 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
             must=("name", "rate"),
             searchable=frozenset({"name", "description"}),
             thin_list=False,
+            entity="item",
         ),
     }
 )
 
 
 def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
+    custom = capabilities.custom_fields.get(module.name, ())
+    if module.inside is not None:  # the calls of a person take none, by the vendor's file
+        custom = tuple(replace(one, read_only=True) for one in custom)
+    fields = MappingProxyType(with_custom(module.fields, custom, capabilities.private.get(module.name, frozenset())))
     if module.inside is not None:
         return ModuleFacts(
             name=module.name,
             label=module.label,
-            fields=MappingProxyType({f.name: f for f in module.fields}),
+            fields=fields,
             order=ListOrder.WHOLE,
             list_modified=False,
             read_batch=PERSONS_READ_BATCH,
@@ -202,14 +218,22 @@ def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
     return ModuleFacts(
         name=module.name,
         label=module.label,
-        fields=MappingProxyType({f.name: f for f in module.fields}),
+        fields=fields,
         order=ListOrder.MODIFIED_DESC if sorts else ListOrder.WHOLE,
-        list_fields=CONTACT_LIST_FIELDS if module.thin_list else None,
+        list_fields=_list_fields(module, custom),
+        upserts=any(one.name == capabilities.flags.get(settings.UPSERT_FIELD) for one in custom),
         list_modified=sorts or capabilities.on(settings.ITEMS_LIST_MODIFIED),
         page_size=PAGE_SIZE,
         read_batch=1 if is_contacts else itemdetails_batch(capabilities),
         unique_key=None if is_contacts and capabilities.on(settings.DUPLICATE_CONTACT_NAMES) else module.key,
     )
+
+
+def _list_fields(module: Module, custom: Sequence[FieldDef]) -> frozenset[str] | None:
+    """Whether a list row carries custom fields is not established, so none is taken to."""
+    if module.thin_list:
+        return CONTACT_LIST_FIELDS
+    return frozenset(one.name for one in module.fields) if custom else None
 
 
 def itemdetails_batch(capabilities: Capabilities) -> int:

@@ -18,6 +18,7 @@ from shared.connectors.zoho_books.modules import (
 )
 from shared.sync.inside import inner_id
 from shared.sync.model import Change, FieldDef, FieldKind, Fields, ModuleName, Record, RecordId, Value
+from shared.sync.values import convert
 
 Row = dict[str, object]
 
@@ -61,6 +62,56 @@ class Organizations(BaseModel):
     organizations: list[Organization]
 
 
+class FieldRow(BaseModel):
+    """One of `fields` of GET /settings/fields [T]; max_length, is_active and pii_type as with custom modules [V]."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+    api_name: str
+    customfield_id: str = ""
+    label: str = ""
+    data_type: str = "string"
+    is_mandatory: bool = False
+    is_read_only: bool = False
+    is_active: bool = True
+    is_unique: bool = False
+    is_custom_field: bool = True
+    pii_type: str = "non_pii"
+    max_length: int | None = None
+    values: list[dict[str, object]] = []
+
+    def definition(self) -> FieldDef:
+        return FieldDef(
+            self.api_name,
+            _KINDS.get(self.data_type, FieldKind.TEXT),
+            self.label,
+            required=self.is_mandatory,
+            read_only=self.is_read_only,
+            pii=self.pii_type != "non_pii",
+            max_length=self.max_length,
+            picklist=tuple(name for one in self.values if (name := wire.text(one.get("name"))) is not None),
+            custom=True,
+            wire_id=self.customfield_id,
+        )
+
+
+class FieldRows(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    fields: list[FieldRow]
+
+
+_KINDS = {
+    "number": FieldKind.NUMBER,
+    "decimal": FieldKind.NUMBER,
+    "amount": FieldKind.NUMBER,
+    "percent": FieldKind.NUMBER,
+    "date": FieldKind.DATE,
+    "check_box": FieldKind.BOOLEAN,
+    "dropdown": FieldKind.PICKLIST,
+}
+
+
 def rows_of(body: Row, key: str) -> list[Row]:
     """Raises ValueError where the list is missing or holds anything but objects."""
     rows = body.get(key)
@@ -76,38 +127,59 @@ def row_of(body: Row, key: str) -> Row:
     return row
 
 
-def record_of(module: Module, row: Row, *, complete: bool) -> Record:
+def record_of(module: Module, row: Row, persons: Module = MODULES[CONTACT_PERSONS], *, complete: bool) -> Record:
     """In a thin row only what it holds is known. Raises ValueError where the row has no id."""
     record_id = wire.text(row.get(module.id_key))
     if record_id is None:
         raise ValueError("a record without id")
     source = {**_primary_person(row), **row} if module.name == CONTACTS else row
+    custom = _custom_values(row)
+    told = custom is not None or not module.custom
     fields = {
         field.name: _value(field, source)
         for field in module.fields
-        if complete or field.name.partition(".")[0] in source
+        if not field.custom and (complete or field.name.partition(".")[0] in source)
     }
+    if complete and custom is not None:
+        fields |= {field.name: wire.decode(field.kind, custom.get(field.name)) for field in module.custom}
     return Record(
         id=RecordId(record_id),
         fields=fields,
         modified_at=wire.utc(row.get("last_modified_time")),
         inactive=row.get("status") == "inactive",
-        complete=complete,
-        children=_persons_of(row, record_id) if complete and module.name == CONTACTS else {},
+        complete=complete and told,
+        children=_persons_of(row, record_id, persons) if complete and module.name == CONTACTS else {},
     )
 
 
-def person_of(row: Mapping[str, object], contact_id: str, *, inactive: bool = False) -> Record:
+def _custom_values(row: Mapping[str, object]) -> Mapping[str, object] | None:
+    """By api name; None where the answer does not speak of custom fields: that is not the same as blank."""
+    by_name = row.get("custom_field_hash")
+    if isinstance(by_name, Mapping):
+        return by_name
+    listed = row.get("custom_fields")
+    if not isinstance(listed, list):
+        return None
+    return {str(one.get("api_name")): one.get("value") for one in listed if isinstance(one, Mapping)}
+
+
+def person_of(
+    row: Mapping[str, object], contact_id: str, persons: Module = MODULES[CONTACT_PERSONS], *, inactive: bool = False
+) -> Record:
     """A contact person, as it stands in its contact or in the answer of its own calls. Raises ValueError without id."""
     own_id = wire.text(row.get("contact_person_id"))
     if own_id is None:
         raise ValueError("a contact person without id")
     source = {**row, "contact_id": contact_id}
-    fields = {field.name: _value(field, source) for field in MODULES[CONTACT_PERSONS].fields}
-    return Record(inner_id(contact_id, own_id), fields, inactive=inactive)
+    fields = {field.name: _value(field, source) for field in persons.fields if not field.custom}
+    custom = _custom_values(row)
+    if custom is not None:
+        fields |= {field.name: wire.decode(field.kind, custom.get(field.name)) for field in persons.custom}
+    told = custom is not None or not persons.custom
+    return Record(inner_id(contact_id, own_id), fields, inactive=inactive, complete=told)
 
 
-def _persons_of(row: Row, contact_id: str) -> dict[ModuleName, tuple[Record, ...]]:
+def _persons_of(row: Row, contact_id: str, module: Module) -> dict[ModuleName, tuple[Record, ...]]:
     """Empty where the answer does not speak of persons at all."""
     persons = row.get("contact_persons")
     if not isinstance(persons, list):
@@ -115,7 +187,7 @@ def _persons_of(row: Row, contact_id: str) -> dict[ModuleName, tuple[Record, ...
     inactive = row.get("status") == "inactive"
     return {
         CONTACT_PERSONS: tuple(
-            person_of(one, contact_id, inactive=inactive) for one in persons if isinstance(one, dict)
+            person_of(one, contact_id, module, inactive=inactive) for one in persons if isinstance(one, dict)
         )
     }
 
@@ -141,10 +213,12 @@ def _value(field: FieldDef, row: Mapping[str, object]) -> Value:
 def create_body(module: Module, fields: Fields) -> Row:
     """Blank fields are left out: the vendor's own defaults apply. A new contact brings its primary person with it."""
     given = {name: value for name, value in fields.items() if value is not None}
+    custom = _custom_body(module, given)
+    given = {name: value for name, value in given.items() if name not in {one.name for one in module.custom}}
     if module.name != CONTACTS:
-        return wire.nested(given.items())
+        return {**wire.nested(given.items()), **custom}
     person = {name: given.pop(name) for name in PERSON_FIELDS if name in given}
-    body = wire.nested(given.items())
+    body = {**wire.nested(given.items()), **custom}
     return {**body, "contact_persons": [{**person, "is_primary_contact": True}]} if person else body
 
 
@@ -166,7 +240,28 @@ def update_body(module: Module, current: Record, changes: Iterable[Change]) -> R
         for name, value in current.fields.items()
         if name in module.must or (name.partition(".")[0] in groups and name not in stale and value is not None)
     }
-    return wire.nested(_sent(module, (kept | changed).items()))
+    own = {one.name for one in module.custom}
+    # What a list of some of them does to the others is not established: they go together, like the lines of an address.
+    custom = {name: current.get(name) for name in own if name in current.fields} if own & changed.keys() else {}
+    sent = {name: value for name, value in (kept | changed).items() if name not in own}
+    given = {name: value for name, value in (custom | changed).items() if name in own}
+    return {**wire.nested(_sent(module, sent.items())), **_custom_body(module, given)}
+
+
+def stamped_body(module: Module, fields: Fields, stamp_field: str, stamp: str) -> Row:
+    """Of an upsert: its own value is in the body too, for whether the header alone sets it is not established."""
+    return create_body(module, {**fields, stamp_field: stamp})
+
+
+def _custom_body(module: Module, fields: Fields) -> Row:
+    """[{customfield_id, value}] [V]; by api name where the id is not known [T]. The vendor's files have text for a
+    value of whatever kind; a blank is sent as empty text [I]."""
+    listed = []
+    for one in module.custom:
+        if one.name in fields and not one.read_only:
+            key = {"customfield_id": one.wire_id} if one.wire_id else {"api_name": one.name}
+            listed.append({**key, "value": convert(fields[one.name], FieldKind.TEXT) or ""})
+    return {"custom_fields": listed} if listed else {}
 
 
 def _sent(module: Module, pairs: Iterable[tuple[str, Value]]) -> Iterable[tuple[str, Value]]:

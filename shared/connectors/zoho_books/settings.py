@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from shared.connectors.base import Limit
 
 ITEMS_SORT_MODIFIED = "items_sort_modified"
@@ -16,6 +19,21 @@ SKIP_WEBHOOK_TRIGGER = "skip_webhook_trigger"
 DUPLICATE_CONTACT_NAMES = "duplicate_contact_names"
 """bool, set, default false: the organisation allows several contacts of one display name. No call tells it. Where it is
 wrongly off, Clone is refused; where it is wrongly on, Books refuses the second name (3062)."""
+
+UPSERT_FIELD = "upsert_field"
+"""text, set: api name of a custom field without duplicates, of contacts and items alike, that holds the id of the
+record which one was made for (SU-7). Then a create is an upsert, and is made once however often it is sent."""
+
+SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
+    {
+        ITEMS_SORT_MODIFIED: bool,
+        ITEMS_LIST_MODIFIED: bool,
+        ITEMDETAILS_BATCH: int,
+        SKIP_WEBHOOK_TRIGGER: bool,
+        DUPLICATE_CONTACT_NAMES: bool,
+        UPSERT_FIELD: str,
+    }
+)
 
 DEFAULT_ITEMDETAILS_BATCH = 50
 MOST_ITEMDETAILS_BATCH = 200

@@ -11,7 +11,7 @@ from shared.connectors.vendor import Link, OrgChoice
 from shared.connectors.zoho_fsm.auth import SIGN_IN
 from shared.connectors.zoho_fsm.client import FsmConnector
 from shared.connectors.zoho_fsm.modules import MODULES, module_facts
-from shared.connectors.zoho_fsm.settings import LIMITS
+from shared.connectors.zoho_fsm.settings import LIMITS, SETTABLE
 from shared.connectors.zoho_fsm.webhooks import FsmWebhooks
 from shared.sync.model import VendorName
 
@@ -21,6 +21,7 @@ class ZohoFsm:
     label = "Zoho FSM"
     sign_in: ZohoSignIn = SIGN_IN
     webhooks: WebhookParser = FsmWebhooks()
+    settable = SETTABLE
     # The organisation follows from the token, and no call is known that names it.
     lists_orgs = False
 

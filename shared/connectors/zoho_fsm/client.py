@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
+from pydantic import ValidationError
+
 from shared.connectors import wire
 from shared.connectors.base import (
     CallClass,
@@ -26,8 +28,8 @@ from shared.connectors.zoho_fsm import poll, schemas, settings
 from shared.connectors.zoho_fsm.errors import RULES, complaint_in
 from shared.connectors.zoho_fsm.modules import ITEMS, MODULES, PAGE_SIZE, STAMP, Module
 from shared.connectors.zoho_fsm.schemas import Row
-from shared.errors import NotFound, RecordRejected, UnsureWrite
-from shared.sync.model import Fields, ModuleName, Record, RecordId
+from shared.errors import ConfigError, NotFound, RecordRejected, UnsureWrite
+from shared.sync.model import FieldDef, Fields, ModuleName, Record, RecordId
 
 _MOST_FIND_PAGES = 5
 _ITEM_PATHS = ("Products", "Service_And_Parts")
@@ -161,9 +163,26 @@ class FsmConnector:
             return (Unsure(str(why)),) * len(rows)
 
     def probe(self) -> Capabilities:
-        """Looks, by reading only, whether Modified_Time can be searched in every module."""
+        """Looks, by reading only, whether Modified_Time can be searched in every module; and reads the custom fields,
+        where the vendor lets us (FM-7)."""
         found = {self._searches_time(module) for module in MODULES.values()}
-        return Capabilities({settings.MODIFIED_TIME_SEARCH: True in found and False not in found})
+        flags = {settings.MODIFIED_TIME_SEARCH: True in found and False not in found}
+        return Capabilities(flags, self._custom_fields())
+
+    def _custom_fields(self) -> dict[str, tuple[FieldDef, ...]]:
+        """The call exists and is refused under every scope that is known [T]: then a person tells them, for the org."""
+        found: dict[str, tuple[FieldDef, ...]] = {}
+        for name in MODULES:
+            try:
+                answer = self._http.call("GET", "/settings/fields", query=[("module", name)])
+                rows = schemas.FieldRows.model_validate(answer.body or {}).fields
+            except ConfigError:
+                return {}
+            except (RecordRejected, ValidationError):
+                continue
+            if own := tuple(row.definition() for row in rows if row.custom_field):
+                found[name] = own
+        return found
 
     def _searches_time(self, module: Module) -> bool | None:
         """True only if both hold: nothing is newer than a far future, something is older. A vendor that ignores the

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from shared.connectors.base import Capabilities, ListOrder, ModuleFacts
+from shared.connectors.custom_fields import with_custom
 from shared.connectors.zoho_fsm import settings
 from shared.sync.model import FieldDef, FieldKind, ModuleName
 
@@ -142,10 +143,13 @@ HINT_NAMES: Mapping[str, ModuleName] = MappingProxyType(
 def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
     stamp = capabilities.on(settings.ZBILLING_ID_WRITABLE)
     stamp_field = FieldDef(STAMP, label="Zoho Finance id", read_only=not stamp)
+    told = capabilities.custom_fields.get(module.name, ())
+    custom = [replace(one, bmp_only=one.kind is FieldKind.TEXT) for one in told]
+    private = capabilities.private.get(module.name, frozenset())
     return ModuleFacts(
         name=module.name,
         label=module.label,
-        fields=MappingProxyType({f.name: f for f in (*module.fields, stamp_field)}),
+        fields=MappingProxyType(with_custom((*module.fields, stamp_field), custom, private)),
         order=ListOrder.SINCE if capabilities.on(settings.MODIFIED_TIME_SEARCH) else ListOrder.WHOLE,
         list_modified=module.list_modified,
         page_size=PAGE_SIZE,

@@ -43,6 +43,52 @@ class OneAnswer(BaseModel):
     data: list[Row] = Field(min_length=1)
 
 
+class FieldRow(BaseModel):
+    """One of `fields` of GET /settings/fields, in the shape of the family's CRM [I]."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    api_name: str
+    field_label: str = ""
+    data_type: str = "text"
+    length: int | None = None
+    system_mandatory: bool = False
+    read_only: bool = False
+    custom_field: bool = False
+    private: dict[str, object] | None = None
+    pick_list_values: list[dict[str, object]] = []
+
+    def definition(self) -> FieldDef:
+        values = (wire.text(one.get("actual_value")) for one in self.pick_list_values)
+        return FieldDef(
+            self.api_name,
+            _KINDS.get(self.data_type, FieldKind.TEXT),
+            self.field_label,
+            required=self.system_mandatory,
+            read_only=self.read_only,
+            pii=self.private is not None,
+            max_length=self.length,
+            picklist=tuple(value for value in values if value is not None),
+            custom=True,
+        )
+
+
+class FieldRows(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    fields: list[FieldRow]
+
+
+_KINDS = {
+    "integer": FieldKind.NUMBER,
+    "double": FieldKind.NUMBER,
+    "boolean": FieldKind.BOOLEAN,
+    "date": FieldKind.DATE,
+    "datetime": FieldKind.DATETIME,
+    "picklist": FieldKind.PICKLIST,
+}
+
+
 def record_of(module: Module, row: Row) -> Record:
     """Raises ValueError where the row has no id. A row whose address is only an id and a name is thin, and so is one
     that does not speak of a lookup: no company, and a company that is not told, are two things."""

@@ -5,6 +5,9 @@ Capabilities that cannot be probed without writing are set by a person under `Or
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from shared.connectors.base import Limit
 
 MODIFIED_TIME_SEARCH = "modified_time_search"
@@ -18,6 +21,16 @@ ITEM_UPDATE_PATH = "item_update_path"
 
 INACTIVE_WRITABLE = "inactive_writable"
 """bool, set: `$inactive` can be written by API (TR-9), of which the vendor says nothing. Off: a person is told to."""
+
+SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
+    {
+        MODIFIED_TIME_SEARCH: bool,
+        ZBILLING_ID_WRITABLE: bool,
+        CREATE_BATCH: int,
+        ITEM_UPDATE_PATH: str,
+        INACTIVE_WRITABLE: bool,
+    }
+)
 
 MOST_CREATE_BATCH = 100
 

@@ -118,6 +118,8 @@ def test_what_one_module_searches_and_another_does_not_is_not_offered(
     """Refused, or the comparator is ignored and everything comes back."""
 
     def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/settings/fields"):
+            return js(401, {"code": "OAUTH_SCOPE_MISMATCH", "status": "error"})
         if "/Contacts/" in request.url.path:
             return other
         older = request.url.params["comparator"] == "less_equal"
