@@ -105,6 +105,7 @@ def ask(door: Door, one: Operation, headers: dict[str, str]) -> httpx.Response:
         "event_id": "x",
         "token_id": made(world.office.db, Role.VIEWER).view.id,
         "connection_id": world.orgs[BOOKS].connection_id,
+        "module": "contacts",
     }
     bodies: dict[str, Any] = {
         "POST /api/v1/integrations": {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},

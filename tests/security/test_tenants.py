@@ -83,6 +83,7 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
         "event_id": event,
         "token_id": made(world.office.db, Role.VIEWER, name="Zylker's").view.id,
         "connection_id": world.orgs[BOOKS].connection_id,
+        "module": "contacts",
     }
     asked = [(method, path) for method, path in routes() if path not in NOBODYS]
 
