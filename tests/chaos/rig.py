@@ -43,6 +43,7 @@ Json = dict[str, Any]
 ACCOUNTS = "zoho_accounts"
 VENDORS = (FSM, BOOKS)
 START_S = 60.0
+BEGIN_S = 60.0
 _LOOK_S = 0.15
 """Between two looks into Postgres, each with a connection of its own: more often, and looking is half of the work."""
 
@@ -252,11 +253,15 @@ class Rig:
     # The product, from outside
 
     def begin(self, what: str = "sync") -> int:
-        """By the REST door; its Sync ID."""
-        answer = self._http.post(f"{self.api_url}/api/v1/integrations/{self.world.integration}/{what}")
-        if answer.status_code != 202:
-            raise RigError(f"{what} was not begun: {answer.status_code} {answer.text[:300]}")
-        return int(answer.json()["sync_id"])
+        """By the REST door; its Sync ID. After one that began by itself, as it does when Redis has lost its data."""
+        ends = time.monotonic() + BEGIN_S
+        while True:
+            answer = self._http.post(f"{self.api_url}/api/v1/integrations/{self.world.integration}/{what}")
+            if answer.status_code == 202:
+                return int(answer.json()["sync_id"])
+            if answer.status_code != 409 or answer.json()["code"] != "ORG_HELD" or time.monotonic() > ends:
+                raise RigError(f"{what} was not begun: {answer.status_code} {answer.text[:300]}")
+            time.sleep(_LOOK_S)
 
     def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(
