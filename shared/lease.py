@@ -2,7 +2,8 @@
 
 Postgres decides, by one clock: its own `clock_timestamp()`. Nothing here commits: each function is one step of the
 caller's transaction. A run's lease is joined by every worker that works on that run; webhook work holds its orgs
-softly: whoever wants them gets them as soon as no batch is open (LK-4).
+softly: whoever wants them gets them as soon as no batch is open (LK-4). So does what is left of a run that ended
+before its batches did ("leaving").
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ _LOCK = text(
     SELECT l.*,
            l.expires_at > clock_timestamp() AS live,
            l.holder IS NULL OR l.expires_at + make_interval(secs => :grace) < clock_timestamp() AS free,
-           l.kind = 'webhook' AND NOT EXISTS (
+           l.kind IN ('webhook', 'leaving') AND NOT EXISTS (
                SELECT 1 FROM open_batch b WHERE b.fence = l.fence AND b.until > clock_timestamp()) AS idle,
            l.wanted_by IS NOT NULL AND l.wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted
     FROM org_lease l WHERE l.org_id = ANY(:orgs) ORDER BY l.org_id FOR UPDATE OF l
@@ -126,17 +127,18 @@ _WANT = text(
 # A drainer joins without a lock that other drainers would wait for; a take-over and the end of a run wait for it.
 _JOIN = text(
     """
-    SELECT holder, fence, taken_at, wanted_by, wanted_at,
+    SELECT holder, kind, fence, taken_at, wanted_by, wanted_at,
            extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
            wanted_by IS NOT NULL AND wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted
-    FROM org_lease WHERE org_id = ANY(:orgs) AND holder = :holder AND expires_at > clock_timestamp()
+    FROM org_lease WHERE org_id = ANY(:orgs) AND holder = :holder AND kind = :kind AND expires_at > clock_timestamp()
     ORDER BY org_id FOR KEY SHARE
     """
 )
 _CHECK = text(
     """
     SELECT org_id FROM org_lease
-    WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder AND expires_at > clock_timestamp()
+    WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder AND (kind <> 'leaving' OR :pushed)
+      AND expires_at > clock_timestamp()
     ORDER BY org_id FOR KEY SHARE
     """
 )
@@ -160,6 +162,14 @@ _RELEASE = text(
     """
 )
 
+_LEAVE = text(
+    """
+    UPDATE org_lease l SET kind = 'leaving', wanted_by = nullif(l.wanted_by, :ending)
+    WHERE l.org_id = :org AND EXISTS (
+        SELECT 1 FROM open_batch b WHERE b.fence = l.fence AND b.until > clock_timestamp())
+    """
+)
+
 
 class Leases:
     def __init__(self, settings: Settings) -> None:
@@ -180,13 +190,13 @@ class Leases:
         if joining and (joined := self._joined(session, ids, holder, started)) is not None:
             return joined
         rows = self._lock(session, ids)
-        if all(row.holder == holder.name and row.live for row in rows) and len({row.fence for row in rows}) == 1:
+        if all(_has(holder, row) and row.live for row in rows) and len({row.fence for row in rows}) == 1:
             if joining and any(row.wanted and gives_way(holder, row.wanted_by) for row in rows):
                 return self._held(rows, holder)
             lease = Lease(holder, tuple(ids), rows[0].fence, started + self._ttl_s)
             self._extend(session, lease)
             return lease
-        blockers = [row for row in rows if not (row.free or row.idle or row.holder == holder.name)]
+        blockers = [row for row in rows if not (row.free or row.idle or _has(holder, row))]
         if blockers:
             session.execute(_WANT, {"orgs": ids, "holder": holder.name})
             return self._held(blockers, holder)
@@ -200,7 +210,7 @@ class Leases:
         None: it has none. Who goes first is told from here: two drainers that both went on to lock the rows would
         wait for each other.
         """
-        query = {"orgs": orgs, "holder": holder.name, "stale": self._stale_s}
+        query = {"orgs": orgs, "holder": holder.name, "kind": holder.kind, "stale": self._stale_s}
         rows = session.execute(_JOIN, query).all()
         if len(rows) < len(orgs) or len({row.fence for row in rows}) > 1:
             return None
@@ -239,9 +249,12 @@ class Leases:
         """False: renew before the next push, or a frozen holder could push after another took over (P4)."""
         return lease.remaining_s() >= self._push_s
 
-    def check(self, session: Session, lease: Lease) -> None:
-        """First statement of each result transaction. KEY SHARE: the heartbeat passes, a take-over waits for us."""
-        found = session.execute(_CHECK, _ours(lease)).all()
+    def check(self, session: Session, lease: Lease, *, pushed: bool = False) -> None:
+        """First statement of each transaction of its work. KEY SHARE: the heartbeat passes, a take-over waits for us.
+
+        `pushed`: what is saved was sent already, so a run that ended meanwhile does not stop it. Raises LeaseLost.
+        """
+        found = session.execute(_CHECK, {**_ours(lease), "pushed": pushed}).all()
         if len(found) != len(lease.orgs):
             raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
 
@@ -251,7 +264,7 @@ class Leases:
         Raises LeaseLost.
         """
         rows = self._lock(session, list(lease.orgs))
-        if not all(row.holder == lease.holder.name and row.fence == lease.fence and row.live for row in rows):
+        if not all(_has(lease.holder, row) and row.fence == lease.fence and row.live for row in rows):
             raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
 
     def stand_still(self, session: Session, orgs: Sequence[int]) -> None:
@@ -264,12 +277,18 @@ class Leases:
         session.execute(_LOCK_OURS, _ours(lease))
         session.execute(_RELEASE, {**_ours(lease), "ending": ending(lease.holder)})
 
-    def release_all(self, session: Session, holder: str) -> None:
-        """Whatever this holder has, by whichever fence: for the end of a run that failed."""
-        query = text("SELECT org_id, fence FROM org_lease WHERE holder = :holder ORDER BY org_id FOR NO KEY UPDATE")
-        for row in session.execute(query, {"holder": holder}).all():
-            ours = {"orgs": [row.org_id], "fence": row.fence, "holder": holder, "ending": f"{holder}:end"}
-            session.execute(_RELEASE, ours)
+    def held(self, session: Session, holder: str) -> list[tuple[int, int]]:
+        """Whatever this holder has, (org, fence), locked: no batch opens under it until this transaction has ended."""
+        query = text("SELECT org_id, fence FROM org_lease WHERE holder = :holder ORDER BY org_id FOR UPDATE")
+        return [(row.org_id, row.fence) for row in session.execute(query, {"holder": holder})]
+
+    def leave(self, session: Session, holder: str, held: Sequence[tuple[int, int]]) -> None:
+        """For a run that ends or parks while its batches may be open: they could push after others took the orgs, so
+        these stay until the last of them has closed, or lapsed (P4). Who asks next finds them free."""
+        for org, fence in held:
+            ours = {"orgs": [org], "fence": fence, "holder": holder, "ending": f"{holder}:end"}
+            if not session.execute(_LEAVE, {**ours, "org": org}).rowcount:  # type: ignore[attr-defined]
+                session.execute(_RELEASE, ours)
 
     def _lock(self, session: Session, orgs: list[int]) -> Sequence[Row[tuple[object, ...]]]:
         # A row that is missing is made before any is locked: made after, it would be locked out of order.
@@ -293,11 +312,15 @@ class Leases:
 
     @staticmethod
     def _held(rows: Sequence[Row[tuple[object, ...]]], asker: Holder) -> Held:
-        row = next((row for row in rows if row.holder and row.holder != asker.name), None)
+        row = next((row for row in rows if row.holder and not _has(asker, row)), None)
         if row is None:  # ours, but a waiter goes first
             row = next(row for row in rows if row.wanted_by)
             return Held(str(row.wanted_by), row.wanted_at)
         return Held(str(row.holder), row.taken_at)
+
+
+def _has(holder: Holder, row: Row[tuple[object, ...]]) -> bool:
+    return bool(row.holder == holder.name and row.kind != "leaving")
 
 
 def _ours(lease: Lease) -> dict[str, object]:

@@ -137,7 +137,9 @@ def _note_waiting(ports: Ports, run_id: int, why: str) -> None:
 
 def _park(ports: Ports, integration_id: int, run_id: int, owner: str, seconds: float) -> None:
     """LK-4: it waits long for quota, so others get the orgs. What is queued stays, and is not worked on meanwhile."""
+    name = f"run:{run_id}"
     with ports.db.transaction() as session:
+        held = ports.leases.held(session, name)  # before the run's row, as who saves for it does
         parked = session.execute(
             text(
                 "UPDATE run SET resume_at = clock_timestamp() + make_interval(secs => :s), waiting_for = "
@@ -149,7 +151,7 @@ def _park(ports: Ports, integration_id: int, run_id: int, owner: str, seconds: f
         ).first()
         if parked is None:
             return
-        ports.leases.release_all(session, f"run:{run_id}")
+        ports.leases.leave(session, name, held)
     for lane in bulk_lanes(integration_id, ports.settings.shards):
         ports.bus.pause(lane, seconds)
     _wake_idle(ports)
@@ -160,7 +162,9 @@ def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
 
     Only of the claim's owner: who was frozen meanwhile does not end a run that another goes on with, or has ended.
     """
+    name = f"run:{run_id}"
     with ports.db.transaction() as session:
+        held = ports.leases.held(session, name)  # before the run's row, as who saves for it does
         row = session.execute(
             text(
                 "UPDATE run SET state = 'failed', ended_at = clock_timestamp(), error_code = :code, "
@@ -171,7 +175,7 @@ def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
         ).first()
         if row is None:
             return
-        ports.leases.release_all(session, f"run:{run_id}")
+        ports.leases.leave(session, name, held)
         session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": run_id})
         session.execute(text("UPDATE due SET run_id = NULL WHERE run_id = :run"), {"run": run_id})
         if row.compares:  # it is still due

@@ -38,6 +38,9 @@ from shared.sync.states import RunKind
 CACHE_S = 5.0
 """How long a door remembers whom a path token belongs to: a delivery costs one call to Redis, none to Postgres."""
 
+MOST_STALE_S = 5.0
+"""So long after that it goes on with it while one of its threads looks anew."""
+
 RATE_PER_S, BURST = 500.0, 20_000.0
 """Deliveries to one webhook, of which most a vendor's mass update may bring; over it the door answers 503."""
 MOST_LOOK_S = 1.0
@@ -105,6 +108,7 @@ class EventService:
         self._settings = settings
         self._lock = threading.Lock()
         self._cache: dict[str, _Known] = {}
+        self._looks: dict[str, threading.Lock] = {}
         self._looking = threading.Lock()
         self._paths: frozenset[str] = frozenset()
         self._look_again_at = 0.0
@@ -217,22 +221,51 @@ class EventService:
             raise Unavailable("Too many events are waiting; send this again later.", retry_after_s=60)
 
     def _known(self, vendor: str, path_token: str) -> _Known:
-        """Raises WebhookRefused for a path that is nobody's: strangers cost no look into Postgres, and no memory."""
+        """Raises WebhookRefused for a path that is nobody's: strangers cost no look into Postgres, and no memory.
+
+        Of all that come at once one looks; the others use what was known a moment ago, or wait for it.
+        """
         key = hashlib.sha256(f"{vendor}/{path_token}".encode()).hexdigest()
-        with self._lock:
-            found = self._cache.get(key)
+        found = self._remembered(key)
         if found is not None and found.until > time.monotonic():
             return found
-        target = self._connections.webhook_target(path_token) if self._is_path(path_token) else None
+        if not self._is_path(path_token):
+            self._forget(key)
+            raise WebhookRefused("unknown webhook", status=401)
+        with self._lock:
+            looking = self._looks.setdefault(key, threading.Lock())
+        young = found is not None and found.until + MOST_STALE_S > time.monotonic()
+        if not looking.acquire(timeout=0 if young else MOST_LOOK_S):
+            if found is not None and young:
+                return found
+            raise Unavailable("The database does not answer; send this again later.", retry_after_s=5)
+        try:
+            newer = self._remembered(key)
+            if newer is not None and newer.until > time.monotonic():
+                return newer
+            return self._look_up(key, vendor, path_token, newer)
+        finally:
+            looking.release()
+
+    def _look_up(self, key: str, vendor: str, path_token: str, found: _Known | None) -> _Known:
+        target = self._connections.webhook_target(path_token)
         if target is None or target.vendor != vendor:
-            with self._lock:
-                self._cache.pop(key, None)
+            self._forget(key)
             raise WebhookRefused("unknown webhook", status=401)
         bucket = found.bucket if found is not None else Bucket(RATE_PER_S, BURST)
         fresh = _Known(time.monotonic() + CACHE_S, target, bucket, self._routes(target))
         with self._lock:
             self._cache[key] = fresh
         return fresh
+
+    def _remembered(self, key: str) -> _Known | None:
+        with self._lock:
+            return self._cache.get(key)
+
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            self._cache.pop(key, None)
+            self._looks.pop(key, None)
 
     def _is_path(self, path_token: str) -> bool:
         """By the set of all paths, which is read anew for whoever is not in it, so many times a second at most."""

@@ -65,9 +65,13 @@ class Table:
         with self.office.db.transaction() as session:
             return self.leases.renew(session, lease)
 
-    def check(self, lease: Lease) -> None:
+    def leave(self, holder: Holder) -> None:
         with self.office.db.transaction() as session:
-            self.leases.check(session, lease)
+            self.leases.leave(session, holder.name, self.leases.held(session, holder.name))
+
+    def check(self, lease: Lease, *, pushed: bool = False) -> None:
+        with self.office.db.transaction() as session:
+            self.leases.check(session, lease, pushed=pushed)
 
     def may_end(self, lease: Lease) -> bool:
         with self.office.db.transaction() as session:
@@ -388,6 +392,70 @@ def test_after_the_run_nobody_waits_for_its_wish_to_end(table: Table, pair: tupl
     table.close_batch()
     table.release(lease)
     table.taken(webhook_holder(7, table.workspace), *pair, joining=True)
+
+
+@pytest.mark.rule("LK-3", "P4")
+def test_a_run_that_ends_before_its_batches_keeps_the_orgs_until_they_close(
+    table: Table, pair: tuple[int, int]
+) -> None:
+    run, integration = table.run(1), table.integration(*pair)
+    lease = table.taken(run, *pair)
+    table.open_batch(lease, integration)
+    table.leave(run)
+    hooks = webhook_holder(integration, table.workspace)
+    for other in (table.run(2), run, hooks):
+        assert table.refused(other, *pair).holder == run.name
+    assert table.refused(run, *pair, joining=True).holder == run.name, "no new batch"
+    with pytest.raises(LeaseLost):
+        table.check(lease)  # nothing new is begun
+    with pytest.raises(LeaseLost), table.office.db.transaction() as session:
+        table.leases.lock(session, lease)
+    table.check(table.renew(lease), pushed=True)  # but what was sent is saved
+    table.close_batch()
+    after = table.taken(table.run(2), *pair)
+    assert after.fence > lease.fence
+    with pytest.raises(LeaseLost):
+        table.check(lease, pushed=True)
+
+
+@pytest.mark.rule("LK-4", "P4")
+def test_a_run_that_parked_takes_its_orgs_anew_once_its_batches_have_closed(
+    table: Table, pair: tuple[int, int]
+) -> None:
+    run = table.run(1)
+    lease = table.taken(run, *pair)
+    table.open_batch(lease, table.integration(*pair))
+    table.leave(run)
+    table.close_batch()
+    assert table.taken(run, *pair).fence > lease.fence
+
+
+@pytest.mark.rule("LK-3")
+def test_a_run_that_ends_with_no_batch_open_is_gone_at_once(table: Table, pair: tuple[int, int]) -> None:
+    lease = table.taken(table.run(1), *pair)
+    table.open_batch(lease, table.integration(*pair), until_s=-1)
+    table.leave(table.run(1))
+    assert set(table.holders().values()) == {None}
+
+
+@pytest.mark.rule("P4")
+def test_a_batch_that_opens_as_its_run_ends_is_waited_for(table: Table, pair: tuple[int, int]) -> None:
+    run = table.run(1)
+    lease = table.taken(run, *pair)
+    integration = table.integration(*pair)
+    with ThreadPoolExecutor(1) as pool:
+        with _checking(table, lease) as opening:
+            leaving = pool.submit(table.leave, run)
+            await_that(lambda: _waiting(table), "the run's end waits for it")
+            opening.execute(
+                text(
+                    "INSERT INTO open_batch (id, workspace_id, integration_id, fence, lane, until) VALUES "
+                    "('b', :w, :i, :f, '1:live:0', clock_timestamp() + interval '1 minute')"
+                ),
+                {"w": table.workspace, "i": integration, "f": lease.fence},
+            )
+        leaving.result()
+    assert table.refused(table.run(2), *pair).holder == run.name
 
 
 @pytest.mark.rule("LK-3")

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from shared import points
 from shared.bus import BULK, LIVE
 from shared.engine import housekeeping
 from shared.engine.context import lane_of, load_context
 from shared.errors import NotFound, OrgHeld, Refused
+from shared.lease import Holder, Lease
 from shared.services.runs import RunView
 from shared.sync.access import host
 from shared.sync.model import Side
@@ -248,6 +250,42 @@ def test_a_run_that_fails_moves_no_watermark_and_the_next_brings_everything(worl
     world.office.sql("UPDATE connection SET status = 'live', broken_reason = NULL")
     world.sync()
     assert world.fsm(mine)["Website"] == "www.missed.test"
+
+
+@pytest.mark.rule("P4", "LK-2")
+def test_a_run_that_fails_keeps_its_orgs_until_what_it_sends_is_saved(world: World) -> None:
+    world.company("On its way")
+    world.fetch()
+    office = world.office
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def strike(point: str) -> None:
+        if point == "intent.committed" and not reached.is_set():
+            reached.set()
+            goes_on.wait(30)
+
+    points.arm(strike)
+    try:
+        run_id = world.runs.sync_now(world.actor, world.integration)
+        await_that(reached.is_set, "the batch is about to send")
+        office.sql("UPDATE connection SET status = 'broken', broken_reason = 'test' WHERE vendor = 'zoho_fsm'")
+        office.crew.run(run_id)
+        await_that(lambda: world.runs.get(world.actor, run_id).state == "failed", "the run fails")
+        assert not _import_takes(world)
+        office.sql("UPDATE connection SET status = 'live', broken_reason = NULL")
+    finally:
+        goes_on.set()
+        points.arm(None)
+    office.crew.until(lambda: _import_takes(world), "others get the orgs")
+    assert [row["contact_name"] for row in world.sandbox.rows(BOOKS, "contacts")] == ["On its way"]
+    assert [row["outcome"] for row in world.outcomes(run_id)] == ["created"]
+
+
+def _import_takes(world: World) -> bool:
+    orgs = [world.orgs[FSM].org_id, world.orgs[BOOKS].org_id]
+    with world.office.db.transaction() as session:
+        holder = Holder("import:1", "import", world.integration, world.workspace)
+        return isinstance(world.office.ports.leases.take(session, orgs, holder), Lease)
 
 
 @pytest.mark.rule("DU-6")

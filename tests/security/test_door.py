@@ -8,6 +8,8 @@ import itertools
 import json
 import math
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -220,12 +222,44 @@ def test_made_up_paths_cost_neither_memory_nor_postgres(door: Door, monkeypatch:
     assert sorted(looked) == sorted(["all", door.path(FSM).rpartition("/")[2]])
 
 
+@pytest.mark.rule("P13")
+@pytest.mark.parametrize("before", ["nothing was known", "what was known is old"])
+def test_of_many_that_come_at_once_one_looks(world: World, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    """Else a flood asks Postgres for the same thing as often as it has deliveries under way."""
+    service, token = world.events, _token(world)
+    if before == "what was known is old":
+        monkeypatch.setattr(events, "CACHE_S", 0.0)
+        service._known(FSM, token)
+    monkeypatch.setattr(events, "CACHE_S", 600.0)
+    look_up, looked, all_are_here = ConnectionService.webhook_target, [], threading.Barrier(20)
+
+    def slowly(self: ConnectionService, path_token: str) -> WebhookTarget | None:
+        looked.append(path_token)
+        return look_up(self, path_token)
+
+    monkeypatch.setattr(ConnectionService, "webhook_target", slowly)
+
+    def come() -> str:
+        all_are_here.wait()
+        return str(service._known(FSM, token).target.vendor)
+
+    with ThreadPoolExecutor(20) as pool:
+        found = [future.result() for future in [pool.submit(come) for _ in range(20)]]
+    assert found == [FSM] * 20
+    assert looked == [token]
+
+
+def _token(world: World) -> str:
+    return world.office.connections.webhook_setup(world.actor, world.orgs[FSM].connection_id).path.rpartition("/")[2]
+
+
 def test_what_nobody_knows_is_not_remembered(world: World) -> None:
     service = world.events
     for number in range(2000):
         with pytest.raises(WebhookRefused):
             service.accept_webhook(FSM, f"made-up-{number}", WebhookRequest({}, (), b""))
     assert service._cache == {}
+    assert service._looks == {}
 
 
 @pytest.mark.rule("P8", "P13")

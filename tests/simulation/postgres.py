@@ -214,7 +214,8 @@ class SimLeases(Leases):
     def take(self, session: Any, orgs: Sequence[int], holder: Holder, *, joining: bool = False) -> Lease | Held:
         row, now = self._tables.lease, self._tables.sched.now
         wanted = row.wanted_by is not None and row.wanted_ms + self._stale_ms > now
-        if row.holder == holder.name and row.expires_ms > now:
+        ours = row.holder == holder.name and row.kind != "leaving"
+        if ours and row.expires_ms > now:
             if joining and wanted and gives_way(holder, row.wanted_by):
                 return self._told(row)
             if joining:
@@ -222,7 +223,7 @@ class SimLeases(Leases):
             row.expires_ms = now + self._ttl_ms
             return self._lease(holder, orgs, row)
         free = row.holder is None or row.expires_ms + self._grace_ms < now
-        if not (free or self._idle(row, now) or row.holder == holder.name):
+        if not (free or self._idle(row, now) or ours):
             row.wanted_by, row.wanted_ms = holder.name, now
             return self._told(row)
         if holder.kind == "webhook" and wanted and row.wanted_by != holder.name:
@@ -233,8 +234,10 @@ class SimLeases(Leases):
         return self._lease(holder, orgs, row)
 
     def _idle(self, row: LeaseRow, now: int) -> bool:
-        open_now = any(fence == row.fence and until > now for fence, until in self._tables.open_batches.values())
-        return row.kind == "webhook" and not open_now
+        return row.kind in ("webhook", "leaving") and not self._open(row.fence, now)
+
+    def _open(self, fence: int, now: int) -> bool:
+        return any(one == fence and until > now for one, until in self._tables.open_batches.values())
 
     def _lease(self, holder: Holder, orgs: Sequence[int], row: LeaseRow) -> Lease:
         return Lease(holder, tuple(orgs), row.fence, row.expires_ms / 1000)
@@ -250,7 +253,7 @@ class SimLeases(Leases):
 
     def may_end(self, session: Any, lease: Lease) -> bool:
         row, now = self._tables.lease, self._tables.sched.now
-        busy = any(fence == lease.fence and until > now for fence, until in self._tables.open_batches.values())
+        busy = self._open(lease.fence, now)
         if busy:
             row.wanted_by, row.wanted_ms = ending(lease.holder), now
         return not busy
@@ -266,8 +269,9 @@ class SimLeases(Leases):
         row.expires_ms = self._tables.sched.now + self._ttl_ms
         return self._lease(lease.holder, lease.orgs, row)
 
-    def check(self, session: Any, lease: Lease) -> None:
-        if self.mutant is not Mutant.NO_FENCE_CHECK and not self.holds(lease.holder.name, lease.fence):
+    def check(self, session: Any, lease: Lease, *, pushed: bool = False) -> None:
+        left = self._tables.lease.kind == "leaving" and not pushed
+        if self.mutant is not Mutant.NO_FENCE_CHECK and (left or not self.holds(lease.holder.name, lease.fence)):
             raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
 
     def lock(self, session: Any, lease: Lease) -> None:
@@ -275,9 +279,19 @@ class SimLeases(Leases):
 
     def release(self, session: Any, lease: Lease) -> None:
         if self._tables.lease.holder == lease.holder.name and self._tables.lease.fence == lease.fence:
-            self.release_all(session, lease.holder.name)
+            self._end(lease.holder.name)
 
-    def release_all(self, session: Any, holder: str) -> None:
+    def held(self, session: Any, holder: str) -> list[tuple[int, int]]:
+        row = self._tables.lease
+        return [(0, row.fence)] if row.holder == holder else []
+
+    def leave(self, session: Any, holder: str, held: Sequence[tuple[int, int]]) -> None:
+        if held and self._open(self._tables.lease.fence, self._tables.sched.now):
+            self._tables.lease.kind = "leaving"
+        elif held:
+            self._end(holder)
+
+    def _end(self, holder: str) -> None:
         row = self._tables.lease
         if row.holder == holder:
             wanted = None if row.wanted_by == f"{holder}:end" else row.wanted_by

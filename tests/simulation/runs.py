@@ -65,7 +65,8 @@ def _park(ports: Ports, run: Run, owner: str, ms: int) -> None:
             return
         run.resume_ms = tables.sched.now + ms
         tables.sched.note("run", run.id, "parked for", ms)
-        ports.leases.release_all(tables, f"run:{run.id}")  # type: ignore[arg-type]
+        name = f"run:{run.id}"
+        ports.leases.leave(tables, name, ports.leases.held(tables, name))  # type: ignore[arg-type]
     for lane in bulk_lanes(INTEGRATION, ports.settings.shards):
         ports.bus.pause(lane, ms / 1000)
     _wake_idle(ports)

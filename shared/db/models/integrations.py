@@ -70,7 +70,7 @@ class OrgLease(Base):
     """Who holds an org (LK-1). One row per org; times are of Postgres' clock only (reliability section 4)."""
 
     __tablename__ = "org_lease"
-    __table_args__ = (CheckConstraint("kind IN ('run', 'webhook', 'import')", name="kind"),)
+    __table_args__ = (CheckConstraint("kind IN ('run', 'webhook', 'import', 'leaving')", name="kind"),)
 
     org_id: Mapped[int] = mapped_column(ForeignKey("org.id", ondelete="CASCADE"), primary_key=True)
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
