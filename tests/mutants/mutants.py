@@ -169,7 +169,7 @@ def _unsure_is_unsent(created: Function) -> Function:
 
 
 def _lease_is_good(_check: Function) -> Function:
-    def mutated(self: Any, session: Any, lease: Any) -> None:
+    def mutated(self: Any, session: Any, lease: Any, *, pushed: bool = False) -> None:
         return
 
     return mutated
