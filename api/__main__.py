@@ -20,8 +20,15 @@ def main() -> int:
     except BothwaysError as error:
         print(f"{error.code}: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    # uvloop accepts one connection a turn of its loop, so that new senders wait behind all that are connected.
     uvicorn.run(
-        app, host=settings.api_host, port=settings.api_port, log_config=None, access_log=False, server_header=False
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
     )
     return 0
 
