@@ -30,8 +30,9 @@ WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL
   AND a.left_org_id = :left AND a.right_org_id = :right AND a.pair = s.pair AND a.side = s.side
   AND a.record_id = s.record_id
 """
-_AMBIGUOUS = """
-UPDATE staged s SET verdict = 'ambiguous'
+# Two of one key are two, whatever was listed beside them; where the parent breaks ties, the second key may tell (DU-2).
+_SEVERAL = """
+UPDATE staged s SET verdict = :verdict
 FROM (SELECT folded_key FROM staged
       WHERE run_id = :run AND pair = :pair AND verdict IS NULL AND folded_key <> ''
       GROUP BY folded_key HAVING count(*) FILTER (WHERE side = 'left') > 1 OR count(*) FILTER (WHERE side = 'right') > 1
@@ -48,15 +49,6 @@ FROM staged l JOIN staged r ON r.run_id = l.run_id AND r.pair = l.pair AND r.fol
 WHERE l.run_id = :run AND l.pair = :pair AND l.side = 'left' AND r.side = 'right'
   AND l.verdict IS NULL AND r.verdict IS NULL AND l.folded_key <> '' AND NOT {making}
 ON CONFLICT DO NOTHING
-"""
-# Records of one key, of which the second key may tell which is whose (DU-2: the parent breaks ties).
-_TIED = """
-UPDATE staged s SET verdict = 'tied'
-FROM (SELECT folded_key FROM staged
-      WHERE run_id = :run AND pair = :pair AND verdict IS NULL AND folded_key <> ''
-      GROUP BY folded_key HAVING count(*) FILTER (WHERE side = 'left') > 1 OR count(*) FILTER (WHERE side = 'right') > 1
-     ) k
-WHERE s.run_id = :run AND s.pair = :pair AND s.verdict IS NULL AND s.folded_key = k.folded_key
 """
 _BIND_TIED = """
 INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
@@ -173,14 +165,12 @@ def match_staged(
         _mark_bound(session, values)
         session.execute(text(_ASIDE), values)
         making = _MAKING_INSIDE if pair.parent is not None else _MAKING
+        session.execute(text(_SEVERAL), {**values, "verdict": "tied" if pair.breaks_ties else "ambiguous"})
         if pair.breaks_ties:
-            session.execute(text(_TIED), values)
             if binds:
                 session.execute(text(_BIND_TIED.format(making=making.format(row="s"))), values)
                 _mark_bound(session, values)
             session.execute(text(_UNTIED.format(both=_BOTH if binds else "false")), values)
-        else:  # two of one key are two, however much was listed beside them (DU-2)
-            session.execute(text(_AMBIGUOUS), values)
         if binds:
             session.execute(text(_BIND.format(making=making.format(row="l"))), values)
             _mark_bound(session, values)
