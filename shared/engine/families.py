@@ -54,7 +54,24 @@ class Families:
             return
         side = works[0].side
         ids = {id(work): _parent_id(work, parent) for work in works}
-        rows = self._known.bindings(parent.pair, side, sorted(set(ids.values())))
+        alone = self._with_parents(works, parent, ids)
+        if not alone:
+            return
+        busy, failed = self._known.parents_under_way(parent.pair, side, [ids[id(work)] for work in alone])
+        unheard = [work for work in alone if ids[id(work)] not in busy and ids[id(work)] not in failed]
+        # Or it has ended between the two looks: then it is bound by now.
+        still = {id(work) for work in self._with_parents(unheard, parent, ids)}
+        for work in alone:
+            parent_id = ids[id(work)]
+            if work.family is None:
+                self._wait(work, parent, parent_id, unheard=id(work) in still, failed=parent_id in failed)
+
+    def _with_parents(self, works: Sequence[Work], parent: Parent, ids: Mapping[int, RecordId]) -> list[Work]:
+        """Sets the parents that are bound; returns the works without."""
+        if not works:
+            return []
+        side = works[0].side
+        rows = self._known.bindings(parent.pair, side, sorted({ids[id(work)] for work in works}))
         alone: list[Work] = []
         for work in works:
             row = rows.get(ids[id(work)])
@@ -63,16 +80,11 @@ class Families:
                 alone.append(work)
             elif row is not None:
                 work.bare = _is_bare(row, side.other, work.folded.run_id)
-        if alone:
-            busy, failed = self._known.parents_under_way(parent.pair, side, [ids[id(work)] for work in alone])
-            for work in alone:
-                parent_id = ids[id(work)]
-                self._wait(work, parent, parent_id, busy=parent_id in busy, failed=parent_id in failed)
+        return alone
 
-    def _wait(self, work: Work, parent: Parent, parent_id: RecordId, *, busy: bool, failed: bool) -> None:
+    def _wait(self, work: Work, parent: Parent, parent_id: RecordId, *, unheard: bool, failed: bool) -> None:
         """Behind a parent that is on its way; one that nobody has heard of is sent for, once. Less and less often, and
         not for ever: when the parent is bound, what waits or has failed for want of it is due at once."""
-        unheard = not busy and not failed
         if failed or (unheard and work.attempt >= TRIES_AT_A_PARENT):
             self._settler.fail(work, Code.PARENT_NOT_SYNCED, parent_id)
             return

@@ -14,6 +14,9 @@ from tests.integration.world import Office, World, connect, opened
 
 TIME_SCALE = 0.1
 """Leases, looks and waits are a tenth as long. A worker counts as gone after 1 s: less would fail on a busy machine."""
+WORKER_GONE_S = 60.0
+"""Of a world, where nobody dies. Where a machine stood still for a second others would take over what is under way, and
+rightly read and look again; but tests of a world count the calls."""
 
 
 @pytest.fixture
@@ -37,6 +40,7 @@ def world(
         redis_url=redis_url,
         time_scale=TIME_SCALE,
         sandbox_url=sandbox.base_url,
+        worker_gone_s=WORKER_GONE_S,
         doubt_span_s=20.0,  # two seconds of looks, longer than the vendors' lists lag here
     )
     with opened(settings) as office:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from shared.bus import LIVE
+from shared.engine.context import lane_of
+from shared.engine.known import Known
+from shared.sync.model import RecordId, Side
+from tests.integration.crew import await_that
 from tests.integration.hooks import delivery
 from tests.integration.world import BOOKS, FSM, Json, World
 
@@ -27,14 +34,18 @@ def contact(world: World, last: str, mail: str, company: str | None = None, **fi
     return world.seed(FSM, "Contacts", row)[0]
 
 
-def told(world: World, vendor: str, record: str, module: str = "Contacts", event: str = "edit") -> None:
-    """A webhook of it, and all that comes of it."""
+def tell(world: World, vendor: str, record: str, module: str = "Contacts", event: str = "edit") -> None:
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
     body = {"module": module, "event": event, "id": record} if vendor == FSM else {"contact": {"contact_id": record}}
     request = delivery(vendor, body, setup.secret)
     assert world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], request) == 1, (
         "one event, of whatever pair"
     )
+
+
+def told(world: World, vendor: str, record: str, module: str = "Contacts", event: str = "edit") -> None:
+    """A webhook of it, and all that comes of it."""
+    tell(world, vendor, record, module, event)
     world.quiet()
 
 
@@ -127,6 +138,32 @@ def test_a_contact_that_comes_before_its_company_brings_it(family: World) -> Non
     told(family, FSM, late)
     assert set(persons(family, "New")) == {"new@new.test"}
     assert last_of(family, late)["outcome"] == "created"
+
+
+@pytest.mark.rule("OP-4")
+def test_a_company_that_is_made_while_its_contact_is_looked_at_is_not_read_again(
+    family: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look for a bound parent and the look for what is under way it was both: neither look saw it."""
+    home = family.company("New")
+    shards = family.office.settings.shards
+    mine = lane_of(family.integration, LIVE, "companies", Side.LEFT, RecordId(home), shards)
+    people_of = [contact(family, f"N{n}", f"{n}@new.test", home) for n in range(4 * shards)]
+    ann = next(
+        one for one in people_of if lane_of(family.integration, LIVE, "contacts", Side.LEFT, one, shards) != mine
+    )
+    look = Known.parents_under_way
+
+    def late(known: Known, pair: str, side: Side, ids: Sequence[str]) -> tuple[set[RecordId], set[RecordId]]:
+        await_that(lambda: family.twin(home), "another worker makes the company meanwhile")
+        return look(known, pair, side, ids)
+
+    monkeypatch.setattr(Known, "parents_under_way", late)
+    tell(family, FSM, ann)
+    told(family, FSM, home, "Companies")
+    assert family.twin(ann)
+    reads = [call["path"] for call in family.calls(write=False) if call["record"] == home]
+    assert len(reads) == 1, "for its own webhook"
 
 
 def test_a_failing_company_holds_its_people_back_until_it_is_mended(family: World) -> None:

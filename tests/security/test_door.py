@@ -231,6 +231,7 @@ def test_of_many_that_come_at_once_one_looks(world: World, monkeypatch: pytest.M
         monkeypatch.setattr(events, "CACHE_S", 0.0)
         service._known(FSM, token)
     monkeypatch.setattr(events, "CACHE_S", 600.0)
+    monkeypatch.setattr(events, "MOST_LOOK_S", 60.0)  # how long a sender waits at most is not what this is about
     look_up, looked, all_are_here = ConnectionService.webhook_target, [], threading.Barrier(20)
 
     def slowly(self: ConnectionService, path_token: str) -> WebhookTarget | None:
