@@ -233,6 +233,8 @@ def _earlier(work: Work) -> Record | None:
     row, record = work.binding, work.earlier
     if row is None or record is None:
         return record
+    if row.bound.pending:
+        return None
     at = 0 if work.side is Side.LEFT else 1
     base = row.bound.base
     lines = [line for line in work.pair.mapping if line.key in base]
@@ -241,11 +243,12 @@ def _earlier(work: Work) -> Record | None:
 
 
 def _listed(work: Work) -> StagedRow | None:
-    """The listed row, unless it lacks mapped fields or the record was settled since it was listed (P5)."""
+    """The listed row, unless it lacks mapped fields, the record was settled since it was listed, or something was sent
+    of which no outcome tells: whoever sent it may have read the record later than the list did (P5)."""
     if work.staged is None or not work.staged.usable(work.pair, work.side):
         return None
     if unreadable_fields(work.pair, work.side, work.staged.record):
         return None
-    if work.binding is not None and work.binding.updated_at >= work.staged.read_at:
+    if work.binding is not None and (work.binding.bound.pending or work.binding.updated_at >= work.staged.read_at):
         return None
     return work.staged

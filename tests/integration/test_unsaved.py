@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared import points
+from shared.bus import BULK, LIVE, Lane
 from shared.engine import run as engine
 from shared.engine.context import load_context
 from shared.errors import LeaseLost
@@ -90,6 +91,46 @@ def test_an_edit_made_after_a_create_whose_outcome_was_lost(world: World, crash_
     world.office.crew.until(lambda: world.runs.get(world.actor, run).ended, "the sync ends")
     both_hold(world, company, "www.second.test")
     world.sync()
+    both_hold(world, company, "www.second.test")
+
+
+@pytest.mark.parametrize("crashes", [1, 2])
+def test_a_row_that_was_listed_before_an_edit_that_somebody_has_sent(
+    world: World, crash_at: list[str], crashes: int
+) -> None:
+    """A run's create, whose outcome is lost; then a webhook's batch finds the twin and sends an edit made since, whose
+    outcome is lost too, or (one crash) not. The run's event has its turn again, with the row of before the edit."""
+    office = world.office
+    lanes = {cls: [Lane(world.integration, cls, n) for n in range(office.settings.shards + 1)] for cls in (BULK, LIVE)}
+    company = world.company("Zylker")
+    world.fetch()
+    crashed: list[str] = []
+
+    def crash(point: str) -> None:
+        if point == "reply.read" and len(crashed) < crashes:
+            for lane in lanes[LIVE if crashed else BULK]:  # it does not come again before we say so
+                office.bus.pause(lane, 60)
+            crashed.append(point)
+            raise Crash(point)
+
+    def go_on(cls: str) -> None:
+        for lane in lanes[cls]:
+            office.bus.resume(lane)
+            office.crew.drain(lane)
+
+    points.arm(crash)
+    run = world.runs.sync_now(world.actor, world.integration)
+    office.crew.until(lambda: len(crashed) == 1, "the outcome of the create is lost")
+    world.sandbox.edit(FSM, "Companies", company, Website="www.second.test")
+    told(world, FSM, company)
+    twin = str(world.sandbox.rows(BOOKS, "contacts")[0]["contact_id"])
+    office.crew.until(lambda: world.books(twin)["website"] == "www.second.test", "the edit is written")
+    office.crew.until(lambda: len(crashed) == crashes, "and its outcome lost")
+    world.forget_calls()
+    go_on(BULK)
+    office.crew.until(lambda: world.runs.get(world.actor, run).ended, "the sync ends")
+    assert world.writes() == [], "what stands there is newer than the row"
+    go_on(LIVE)
     both_hold(world, company, "www.second.test")
 
 
