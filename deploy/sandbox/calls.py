@@ -12,6 +12,7 @@ KEPT = 200_000
 @dataclass(slots=True)
 class Call:
     """`at` is epoch milliseconds when the call arrived, `ms` how long it took; `status` 0 means cut without an answer.
+    `inner`: the contact person, of a call about one; `record` is the contact then.
 
     `replied`: the whole answer was handed to a connection that still stood. `seq` counts the calls as they ended, so
     that whoever reads on from the last one misses none that took long."""
@@ -27,6 +28,7 @@ class Call:
     ms: float = 0.0
     module: str | None = None
     record: str | None = None
+    inner: str | None = None
     applied: bool = False
     fault: str | None = None
     user: str | None = None

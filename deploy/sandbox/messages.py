@@ -30,10 +30,11 @@ class Request:
     request_id: str = ""
     params: dict[str, str] = field(default_factory=dict)
     caller: Caller | None = None
-    # What the handler tells the call log; `fault` is one that struck within it.
+    # What the handler tells the call log; `fault` is one that struck within it, `inner` what lives inside the record.
     fault: str | None = None
     module: str | None = None
     record: str | None = None
+    inner: str | None = None
     applied: bool = False
 
     @property

@@ -81,7 +81,8 @@ async def serve(vendor: Vendor, request: Request) -> Served:
     finally:
         call.ms = (time.perf_counter() - started) * 1000
         call.status = served.answer.status if served.answer else 0
-        call.module, call.record, call.applied = request.module, request.record, request.applied
+        call.module, call.record, call.inner = request.module, request.record, request.inner
+        call.applied = request.applied
         call.fault = strike.name or request.fault
         call.user = request.caller.user if request.caller else None
     return served

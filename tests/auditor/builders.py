@@ -52,6 +52,26 @@ def customer(record_id: str = RIGHT_ID, *, at: float = T0 + 200, **given: str | 
     return Record(BOOKS, "contacts", record_id, values("companies", **given), created_ms=T0, modified_ms=at)
 
 
+def contact(record_id: str, pair: str = "contact_persons", **given: str | None) -> Record:
+    given = {"email": "lee@a.test", **given}
+    return Record(FSM, "Contacts", record_id, values(pair, **given), pair, created_ms=T0, modified_ms=T0 + 200)
+
+
+def lone_contact(record_id: str, **given: str | None) -> Record:
+    return contact(record_id, "contacts", **{"email": "ray@b.test", **given})
+
+
+def person(record_id: str, **given: str | None) -> Record:
+    """`record_id` names the customer."""
+    found = values("contact_persons", **{"email": "lee@a.test", **given})
+    return Record(BOOKS, "contact_persons", record_id, found, "contact_persons", created_ms=T0, modified_ms=T0 + 200)
+
+
+def individual(record_id: str, **given: str | None) -> Record:
+    found = values("contacts", **{"email": "ray@b.test", **given})
+    return Record(BOOKS, "contacts", record_id, found, "contacts", created_ms=T0, modified_ms=T0 + 200)
+
+
 def base(**given: str | None) -> dict[str, tuple[str | None, str | None]]:
     found = values("companies", **{"name": "Acme", "website": "https://a", **given})
     return {f"{one.left}|{one.right}": (found[one.name], found[one.name]) for one in PAIRS["companies"].fields}

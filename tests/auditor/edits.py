@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from tests.auditor.fields import LEFT, PAIRS, RIGHT, VENDORS, Field, Pair, holds
+from tests.auditor.fields import LEFT, PAIRS, RIGHT, VENDORS, Field, Pair, holds, parent_key
 from tests.auditor.seen import Binding, Outcome
 from tests.auditor.view import Key, View
 
@@ -32,7 +32,7 @@ def check(view: View) -> None:
         left, right = view.ends(binding)
         if pair is None or left is None or right is None or binding.state != "live" or view.may_differ(keys):
             continue
-        if not all(one.active and one.in_scope for one in (left, right)):
+        if not all(one.pair == binding.pair and view.is_synced(one) for one in (left, right)):
             continue
         subject = f"{pair.name} {binding.left_id}/{binding.right_id}"
         if _forgotten(view, keys):
@@ -50,9 +50,9 @@ def _forgotten(view: View, keys: list[Key]) -> bool:
     different fields are a clash of two records. That they agree in the end is looked at elsewhere."""
     spans = view.expect.database_lost_ms
     return any(
-        start <= call.at_ms <= end and (call.vendor, record) in keys
+        start <= call.at_ms <= end and key in keys
         for call in view.writes
-        for record in call.records or (call.record,)
+        for key in view.changed_by(call)
         for start, end in spans
     )
 
@@ -108,7 +108,7 @@ def _first_values(view: View, binding: Binding, field: Field) -> list[_Value]:
     return [
         _Value(side, record.values[field.name], 0.0, 0.0, first=True)
         for side in (LEFT, RIGHT)
-        if (record := view.first.get((VENDORS[side], binding.id_at(side)))) is not None
+        if (record := view.first.get((VENDORS[side], binding.id_at(side)))) is not None and record.pair == binding.pair
     ]
 
 
@@ -165,11 +165,18 @@ def _raced(view: View, binding: Binding, field: Field, edited: list[_Value]) -> 
 
 def _between(view: View, key: Key, edit: _Value) -> bool:
     read_ms: float | None = None
-    calls = (one for one in view.calls(key[0]) if one.record == key[1] and one.by_product)
+    family = (key, parent_key(key))  # one read of a customer tells of its people
+    calls = (one for one in view.calls(key[0]) if one.by_product and (one.vendor, one.record or "") in family)
     for call in sorted(calls, key=lambda one: one.at_ms):
         if call.method == "GET":
             read_ms = call.at_ms
-        elif call.write and read_ms is not None and read_ms <= edit.end_ms and edit.begin_ms <= call.end_ms:
+        elif (
+            call.write
+            and key in view.changed_by(call)
+            and read_ms is not None
+            and read_ms <= edit.end_ms
+            and edit.begin_ms <= call.end_ms
+        ):
             return True
     return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from tests.auditor.fields import parent_key
 from tests.auditor.seen import Delivery, Outcome
 from tests.auditor.view import Key, View, name_of
 
@@ -80,7 +81,8 @@ def _had_trouble(view: View, key: Key) -> bool:
     """Whether a call about the record failed, or one that made or looked for its twin: then its event had to wait."""
     if view.expect.unseen_trouble or any(one.origin == "retry" or one.attempt > 1 for one in view.outcomes[key]):
         return True
-    return not view.troubled.isdisjoint({key, view.twin(key), None})
+    twin = view.twin(key)
+    return not view.troubled.isdisjoint({key, twin, twin and parent_key(twin), None})
 
 
 def _nothing_lies_about(view: View) -> None:

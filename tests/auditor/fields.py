@@ -49,12 +49,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
+    """`key`: the field by which records are known for the same. Two pairs may share a module at one side: `belongs`
+    tells which of them a row is of."""
+
     name: str
     left_module: str
     right_module: str
     left_id: str
     right_id: str
     fields: tuple[Field, ...]
+    key: str = "name"
 
     def module(self, side: str) -> str:
         return self.left_module if side == LEFT else self.right_module
@@ -114,13 +118,59 @@ ITEMS = Pair(
         Field("unit", "Unit", "unit", 100, 100),
     ),
 )
-PAIRS: Mapping[str, Pair] = {one.name: one for one in (COMPANIES, ITEMS)}
+_PERSON = (
+    Field("email", "Email", "email", 100, 100),
+    Field("first_name", "First_Name", "first_name", 100, 100, right_carried=True),
+    Field("last_name", "Last_Name", "last_name", 100, 100),
+    Field("phone", "Phone", "phone", 30, 50),
+    Field("mobile", "Mobile", "mobile", 30, 50),
+)
+CONTACTS = Pair(
+    "contacts",
+    "Contacts",
+    "contacts",
+    "id",
+    "contact_id",
+    (
+        *_PERSON,
+        *_address("service", "Service_Address", "shipping_address"),
+        *_address("billing", "Billing_Address", "billing_address"),
+    ),
+    key="email",
+)
+CONTACT_PERSONS = Pair(
+    "contact_persons", "Contacts", "contact_persons", "id", "contact_person_id", _PERSON, key="email"
+)
+"""A person's id here is `<customer>.<person>`: they live inside their customer."""
+PAIRS: Mapping[str, Pair] = {one.name: one for one in (COMPANIES, CONTACT_PERSONS, CONTACTS, ITEMS)}
+SYNCED = {
+    "I": ("companies", "items"),
+    "III": ("companies", "contact_persons", "items"),
+    "IV": ("companies", "contact_persons", "contacts", "items"),
+}
+"""Pairs by sync type. In Type II contacts of companies are individuals, which `belongs` does not know."""
 
 
-def pair_of(vendor: str, module: str) -> Pair | None:
-    """None: a module that nothing maps."""
+def pairs_of(vendor: str, module: str) -> list[Pair]:
+    """Those that the module is in; none: nothing maps it."""
     side = SIDES.get(vendor)
-    return next((one for one in PAIRS.values() if side and one.module(side) == module), None)
+    return [one for one in PAIRS.values() if side and one.module(side) == module]
+
+
+def belongs(pair: Pair, side: str, row: Mapping[str, Any]) -> bool:
+    """Whether a row of the pair's module is of this pair. Whatever is no individual customer is a company, if one that
+    is out of scope (a vendor, say)."""
+    if pair.module(side) == "Contacts":
+        return bool((row.get("Company") or {}).get("id")) is (pair is CONTACT_PERSONS)
+    if pair.module(side) == "contacts":
+        return (row.get("customer_sub_type") == "individual") is (pair is CONTACTS)
+    return True
+
+
+def parent_key(key: tuple[str, str]) -> tuple[str, str] | None:
+    """Of a person, the customer."""
+    customer, dot, _ = key[1].partition(".")
+    return (key[0], customer) if dot else None
 
 
 # Reading what a vendor shows, or what a person sent

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from tests.auditor.fields import SIDES, Values, pair_of, sent
+from tests.auditor.fields import SIDES, Values, pairs_of, sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Edit:
     """One thing that a person did. `fields` is the body as it was sent, in the vendor's names, nested or dotted.
 
     `begin_ms`, `end_ms`: epoch milliseconds round the call. `sure` False: its answer was lost, so it may not have been
-    applied. A create's `record_id` is the one that the vendor gave.
+    applied. A create's `record_id` is the one that the vendor gave; a person's names their customer, as in `fields`.
     """
 
     vendor: str
@@ -38,9 +38,14 @@ class Edit:
         return SIDES[self.vendor]
 
     def values(self) -> Values:
-        """Its mapped fields, under the auditor's names; nothing for a module that nothing maps, or a deletion."""
-        pair = pair_of(self.vendor, self.module)
-        return sent(pair, self.side, self.fields) if pair and self.kind != "delete" else {}
+        """Its mapped fields, under the auditor's names; nothing for a module that nothing maps, or a deletion.
+
+        Of a module that two pairs share, those of both: what is the same has the same name.
+        """
+        found: Values = {}
+        for pair in pairs_of(self.vendor, self.module) if self.kind != "delete" else ():
+            found.update(sent(pair, self.side, self.fields))
+        return found
 
 
 _EDITS = TypeAdapter(list[Edit])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from tests.auditor import edits
-from tests.auditor.fields import LEFT, PAIRS, RIGHT, SIDES, VENDORS, Pair, agree, folded, holds, pair_of
+from tests.auditor.fields import LEFT, PAIRS, RIGHT, SIDES, VENDORS, Pair, agree, folded, holds
 from tests.auditor.seen import Binding, Call, Record
 from tests.auditor.view import Key, View, name_of
 
@@ -52,10 +52,12 @@ def _bound(view: View, pair: Pair, binding: Binding) -> None:
         if binding.state == "live" and not view.expect.deletions_pending and (left or right):
             view.find("P5", "a record is gone and its binding does not know it", subject)
         return
+    if not all(one.pair == binding.pair for one in (left, right)):
+        return  # of another type by now
     if binding.state != "live":
         view.find("P5", f"{binding.state}, but both records are there", subject, "lost")
         return
-    if not all(one.active and one.in_scope for one in (left, right)):
+    if not all(view.is_synced(one) for one in (left, right)):
         return
     differ = [one.name for one in pair.fields if not agree(one, left.values[one.name], right.values[one.name])]
     if differ:
@@ -95,9 +97,9 @@ def _unbound(view: View) -> None:
     """A record that is in scope has a twin, unless its name does not say which it would be."""
     names = _by_name(view)
     for key, record in view.records.items():
-        pair = pair_of(record.vendor, record.module)
-        name = folded(record.values["name"])
-        if pair is None or key in view.bindings or not (record.in_scope and record.active and name):
+        pair = PAIRS[record.pair]
+        name = folded(record.values[pair.key])
+        if key in view.bindings or not (view.is_synced(record) and name):
             continue
         if view.may_differ([key]) or len(names[pair.name, record.vendor, name]) > 1:
             continue
@@ -114,13 +116,16 @@ def _why_unbound(view: View, pair: Pair, record: Record) -> str:
 
 
 def _by_name(view: View) -> dict[tuple[str, str, str], list[Record]]:
-    """Records in scope that share a folded name, per pair and vendor."""
+    """Records in scope that share a folded key, per pair and vendor."""
     found: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in view.records.values():
-        pair = pair_of(record.vendor, record.module)
-        if pair is not None and record.in_scope and record.active:
-            found[pair.name, record.vendor, folded(record.values["name"])].append(record)
+        if view.is_synced(record):
+            found[record.pair, record.vendor, _key(record)].append(record)
     return found
+
+
+def _key(record: Record) -> str:
+    return folded(record.values[PAIRS[record.pair].key])
 
 
 # P3
@@ -170,12 +175,14 @@ def _peoples(view: View, loose: Record, bound: list[Record]) -> bool:
     """Whether people alone brought it about: they made it, or named it so, beside one that was not made later by the
     product although it could see this one."""
     if not (loose.key in view.made_by_people or _renamed(view, loose.key) or any(_renamed(view, b.key) for b in bound)):
-        return loose.key in view.first and folded(view.first[loose.key].values["name"]) == folded(loose.values["name"])
+        first = view.first.get(loose.key)
+        return first is not None and first.pair == loose.pair and _key(first) == _key(loose)
     return all(_could_not_see(view, loose, view.made_by_product.get(one.key)) for one in bound)
 
 
 def _renamed(view: View, key: Key) -> bool:
-    return any(one.kind == "edit" and "name" in one.values() for one in view.edits.get(key, []))
+    name = PAIRS[view.records[key].pair].key
+    return any(one.kind == "edit" and name in one.values() for one in view.edits.get(key, []))
 
 
 def _could_not_see(view: View, loose: Record, made: Call | None) -> bool:

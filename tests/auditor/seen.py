@@ -18,12 +18,13 @@ from tests.auditor.fields import Values
 @dataclass(frozen=True, slots=True)
 class Record:
     """`in_scope`: of a type that is synced. Times are the vendor's, as exact as the sandbox keeps them; `written_ms`:
-    the true time of its last change, where that is told."""
+    the true time of its last change, where that is told. A person has those of their customer."""
 
     vendor: str
     module: str
     id: str
     values: Values
+    pair: str = "companies"
     in_scope: bool = True
     active: bool = True
     created_ms: float = 0.0
@@ -37,7 +38,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`status` 0: cut off without an answer. `records`: of a create of several rows, where the log tells them.
+    """`status` 0: cut off without an answer. `records`: of a create of several rows, where the log tells them. `inner`:
+    the person, of a call about one; `record` is the customer then.
     `replied`: the answer went out whole."""
 
     vendor: str
@@ -51,6 +53,7 @@ class Call:
     module: str | None = None
     record: str | None = None
     records: tuple[str, ...] = ()
+    inner: str | None = None
     write: bool = False
     applied: bool = False
     fault: str | None = None
@@ -276,6 +279,7 @@ class Integration:
     state: str
     left_org_id: int
     right_org_id: int
+    sync_type: str = "I"
 
 
 @dataclass(frozen=True, slots=True)

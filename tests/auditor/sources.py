@@ -14,7 +14,21 @@ import psycopg
 import redis
 from psycopg.rows import dict_row
 
-from tests.auditor.fields import ACCOUNTS, BOOKS, FSM, LEFT, PAIRS, SIDES, number, read, text
+from tests.auditor.fields import (
+    ACCOUNTS,
+    BOOKS,
+    CONTACT_PERSONS,
+    FSM,
+    LEFT,
+    PAIRS,
+    RIGHT,
+    SIDES,
+    Pair,
+    belongs,
+    number,
+    read,
+    text,
+)
 from tests.auditor.seen import (
     Binding,
     Call,
@@ -68,26 +82,16 @@ class Sandbox:
         self._http.close()
 
     def records(self, vendor: str) -> list[Record]:
-        modules = self._get(vendor, "state")["modules"]
+        modules, side = self._get(vendor, "state")["modules"], SIDES[vendor]
         found = []
         for pair in PAIRS.values():
-            side = SIDES[vendor]
+            if (pair, side) == (CONTACT_PERSONS, RIGHT):
+                found += [one for row in modules.get("contacts", ()) for one in _persons(vendor, row)]
+                continue
             id_key = pair.left_id if side == LEFT else pair.right_id
             for row in modules.get(pair.module(side), ()):
-                times = row.get("_sandbox") or {}
-                found.append(
-                    Record(
-                        vendor,
-                        pair.module(side),
-                        str(row[id_key]),
-                        read(pair, side, row),
-                        in_scope=_in_scope(vendor, pair.module(side), row),
-                        active=row.get("$inactive") is not True and row.get("status", "active") == "active",
-                        created_ms=float(times.get("created_ms", 0)),
-                        modified_ms=float(times.get("modified_ms", 0)),
-                        written_ms=None if times.get("written_ms") is None else float(times["written_ms"]),
-                    )
-                )
+                if belongs(pair, side, row):
+                    found.append(_record(vendor, pair, str(row[id_key]), row, row))
         return found
 
     def last(self, vendor: str, what: str) -> int:
@@ -115,11 +119,39 @@ class Sandbox:
         return found
 
 
-def _in_scope(vendor: str, module: str, row: Row) -> bool:
-    """Customers of the sub-type business; everything of the other modules."""
-    if (vendor, module) != (BOOKS, "contacts"):
+def _record(vendor: str, pair: Pair, record_id: str, row: Row, whole: Row) -> Record:
+    """`whole`: the record that tells its times and its state, which is another one for a person."""
+    times = whole.get("_sandbox") or {}
+    side = SIDES[vendor]
+    return Record(
+        vendor,
+        pair.module(side),
+        record_id,
+        read(pair, side, row),
+        pair.name,
+        in_scope=_in_scope(vendor, pair, whole),
+        active=whole.get("$inactive") is not True and whole.get("status", "active") == "active",
+        created_ms=float(times.get("created_ms", 0)),
+        modified_ms=float(times.get("modified_ms", 0)),
+        written_ms=None if times.get("written_ms") is None else float(times["written_ms"]),
+    )
+
+
+def _persons(vendor: str, row: Row) -> list[Record]:
+    """Of business customers: an individual's one person is the customer."""
+    if row.get("customer_sub_type") == "individual":
+        return []
+    return [
+        _record(vendor, CONTACT_PERSONS, f"{row['contact_id']}.{one['contact_person_id']}", one, row)
+        for one in row.get("contact_persons") or ()
+    ]
+
+
+def _in_scope(vendor: str, pair: Pair, row: Row) -> bool:
+    """Customers; everything of the other modules. Of which sub-type they are tells their pair."""
+    if vendor != BOOKS or pair.name == "items":
         return True
-    return row.get("contact_type") == "customer" and row.get("customer_sub_type") == "business"
+    return row.get("contact_type") == "customer" and row.get("customer_sub_type") in ("business", "individual")
 
 
 def _call(vendor: str, row: Row) -> Call:
@@ -135,6 +167,7 @@ def _call(vendor: str, row: Row) -> Call:
         module=row["module"],
         record=row["record"],
         records=tuple(map(str, row.get("records") or ())),
+        inner=row.get("inner"),
         write=bool(row["write"]),
         applied=bool(row["applied"]),
         fault=row["fault"],
@@ -221,7 +254,7 @@ class _Reader:
             now_ms=_ms(now) or 0.0,
             orgs=tuple(Org(row["id"], row["vendor"], row["external_id"]) for row in self._rows("SELECT * FROM org")),
             integrations=tuple(
-                Integration(row["id"], row["state"], row["left_org_id"], row["right_org_id"])
+                Integration(row["id"], row["state"], row["left_org_id"], row["right_org_id"], row["sync_type"])
                 for row in self._rows("SELECT * FROM integration ORDER BY id")
             ),
             connections=self._connections(),

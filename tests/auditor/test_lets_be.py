@@ -22,6 +22,7 @@ from tests.auditor.builders import (
     customer,
     delivery,
     edit,
+    lone_contact,
     outcome,
     told,
 )
@@ -562,7 +563,7 @@ def test_a_doubt_of_a_record_that_may_fail(world: World) -> None:
 def test_modules_and_types_that_nothing_maps(world: World) -> None:
     world.bindings.append(replace(binding("501", "502"), pair="contacts", fence=8, updated_ms=T0 + 2_100))
     world.records.append(replace(customer("50"), in_scope=False))
-    world.records.append(replace(company("105"), module="Contacts"))
+    world.records.append(lone_contact("105"))
     assert silent(world)
 
 

@@ -56,7 +56,8 @@ def test_what_people_send_names_what_they_change() -> None:
     }
     assert len(sent(COMPANIES, LEFT, {"Billing_Address": None})) == 6
     assert edit({"Company_Name": "X"}, kind="delete").values() == {}
-    assert edit({"Last_Name": "X"}, module="Contacts").values() == {}
+    assert edit({"Last_Name": "X"}, module="Contacts").values() == {"last_name": "X"}
+    assert edit({"Last_Name": "X"}, module="Requests").values() == {}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from tests.auditor.fields import LEFT, RIGHT, SIDES, VENDORS, pair_of
+from tests.auditor.fields import LEFT, RIGHT, SIDES, SYNCED, VENDORS, pairs_of, parent_key
 from tests.auditor.journal import Edit, Journal
 from tests.auditor.report import Counts, Expect, Finding, Report
 from tests.auditor.seen import (
@@ -84,6 +84,25 @@ class View:
         left, right = (self.records.get((VENDORS[side], binding.id_at(side))) for side in (LEFT, RIGHT))
         return left, right
 
+    @cached_property
+    def pairs(self) -> set[str]:
+        """Those that are synced, by the sync types."""
+        types = {one.sync_type for one in self.tables.integrations}
+        for unknown in types - SYNCED.keys():
+            self.unchecked(f"P5: contacts, for sync type {unknown} is not known here")
+        return {name for one in types for name in SYNCED.get(one, SYNCED["I"])}
+
+    def is_synced(self, record: Record) -> bool:
+        return record.pair in self.pairs and record.in_scope and record.active
+
+    def changed_by(self, call: Call) -> list[Key]:
+        """The records that a write was about: of one about a person that person, or the customer who is that person."""
+        if call.inner and call.record:
+            person = (call.vendor, f"{call.record}.{call.inner}")
+            customer = self.records.get((call.vendor, call.record))
+            return [(call.vendor, call.record)] if customer and customer.pair == "contacts" else [person]
+        return [(call.vendor, one) for one in call.records or ((call.record,) if call.record else ())]
+
     def twin(self, key: Key) -> Key | None:
         binding = self.bindings.get(key)
         if binding is None:
@@ -115,7 +134,9 @@ class View:
         return {(VENDORS[one.side], one.record_id): one for one in self.tables.due if one.why == "failed"}
 
     def may_differ(self, keys: Sequence[Key]) -> bool:
-        """Failed, as the scenario lets it, or as another check says; or nobody was told yet."""
+        """Failed, as the scenario lets it, or as another check says; or nobody was told yet. A person, with their
+        customer."""
+        keys = [*keys, *(parent for one in keys if (parent := parent_key(one)) is not None)]
         return self.expect.excused(one for _, one in keys) or any(
             one in self.failed or one in self.untold for one in keys
         )
@@ -154,8 +175,8 @@ class View:
     def writes_to(self) -> dict[Key, list[Call]]:
         found: dict[Key, list[Call]] = defaultdict(list)
         for one in self.writes:
-            if one.record:
-                found[one.vendor, one.record].append(one)
+            for key in self.changed_by(one)[:1] if one.record else ():
+                found[key].append(one)
         return found
 
     @cached_property
@@ -164,7 +185,8 @@ class View:
         return [
             one
             for one in self.evidence.deliveries
-            if pair_of(one.vendor, one.module) and not one.foreign and one.id not in self.expect.foreign
+            if any(pair.name in self.pairs for pair in pairs_of(one.vendor, one.module))
+            if not one.foreign and one.id not in self.expect.foreign
         ]
 
     # People
@@ -196,9 +218,8 @@ class View:
         """Records that the product's calls of the cell made."""
         found: dict[Key, Call] = {}
         for one in self.writes:
-            if one.method == "POST" and one.applied and pair_of(one.vendor, one.module or ""):
-                for record in one.records or ((one.record,) if one.record else ()):
-                    found[one.vendor, record] = one
+            if one.method == "POST" and one.applied and pairs_of(one.vendor, one.module or ""):
+                found.update(dict.fromkeys(self.changed_by(one), one))
         return found
 
     # Leases

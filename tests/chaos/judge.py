@@ -17,7 +17,13 @@ from tests.e2e.world import BOOKS, FSM
 if TYPE_CHECKING:
     from tests.chaos.cell import Line, Scene
 
-MODULES = ((FSM, "Companies"), (FSM, "Service_And_Parts"), (BOOKS, "contacts"), (BOOKS, "items"))
+MODULES = (
+    (FSM, "Companies"),
+    (FSM, "Contacts"),
+    (FSM, "Service_And_Parts"),
+    (BOOKS, "contacts"),
+    (BOOKS, "items"),
+)
 
 
 def mark(rig: Rig) -> auditor.Mark:

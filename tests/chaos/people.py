@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from tests.chaos.rig import Json, Rig
 from tests.e2e.world import BOOKS, FSM
 
 COMPANIES, ITEMS, CONTACTS, BOOKS_ITEMS = "Companies", "Service_And_Parts", "contacts", "items"
+FSM_CONTACTS, PERSONS = "Contacts", "contact_persons"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,33 @@ def item(name: str, n: int) -> Json:
     return {"name": name, "rate": n + 0.25, "product_type": "service", "description": f"No. {n}"}
 
 
+def contact(name: str, n: int, company: str | None) -> Json:
+    home = {"Company": {"id": company}} if company else {}
+    return {"First_Name": "Cy", "Last_Name": f"{name} {n}", "Email": _mail(name, n), **home}
+
+
+def individual(name: str, n: int) -> Json:
+    return {
+        "contact_name": f"Cy {name} {n}",
+        "contact_type": "customer",
+        "customer_sub_type": "individual",
+        "contact_persons": [person(name, n)],
+    }
+
+
+def person(name: str, n: int) -> Json:
+    return {"first_name": "Cy", "last_name": f"{name} {n}", "email": _mail(name, n)}
+
+
+def _mail(name: str, n: int) -> str:
+    return f"{name.replace(' ', '-').lower()}-{n}@people.test"
+
+
+def _number(word: str) -> str:
+    """A telephone number that nobody else has."""
+    return f"+44 {zlib.crc32(word.encode())}"
+
+
 MAKERS: dict[tuple[str, str], Callable[[str, int], Json]] = {
     (FSM, COMPANIES): company,
     (BOOKS, CONTACTS): customer,
@@ -63,6 +92,8 @@ WRITES: dict[tuple[str, str], tuple[Callable[[str], Json], ...]] = {
         lambda word: {"Service_Address": {"City": word}},
     ),
     (BOOKS, CONTACTS): (lambda word: {"billing_address": {"city": word}},),
+    (FSM, FSM_CONTACTS): (lambda word: {"Phone": _number(word)},),
+    (BOOKS, PERSONS): (lambda word: {"mobile": _number(word)},),
     (FSM, ITEMS): (lambda word: {"Description": word},),
     (BOOKS, BOOKS_ITEMS): (lambda word: {"sku": word},),
 }
@@ -85,8 +116,9 @@ class People:
     def _base(self) -> list[tuple[str, str, str]]:
         """The base set's records at both sides."""
         found = []
-        for (vendor, module), ids in self.rig.base.items():
-            found += [(vendor, module, record_id) for record_id in ids]
+        for kept in (self.rig.base, self.rig.contacts):
+            for (vendor, module), ids in kept.items():
+                found += [(vendor, module, record_id) for record_id in ids]
         return found
 
     # Single deeds
@@ -98,8 +130,29 @@ class People:
         for (vendor, module), make in MAKERS.items():
             side = "left" if vendor == FSM else "right"
             names = [f"{self.name} {side} {n}" for n in numbers]
-            ids = self.rig.seed(vendor, module, [make(name, n) for n, name in enumerate(names)])
+            rows = [make(name, n) for n, name in enumerate(names)]
+            if self.rig.contacts and (vendor, module) == (BOOKS, CONTACTS):
+                rows += self._with_contacts(rows, f"{self.name} {side}", numbers)
+            ids = self.rig.seed(vendor, module, rows)
             self.desks += [(vendor, module, record_id) for record_id in ids]
+            if self.rig.contacts and (vendor, module) == (FSM, COMPANIES):
+                self._bring_contacts(ids, f"{self.name} {side}", numbers)
+
+    def _with_contacts(self, customers: list[Json], name: str, numbers: range) -> list[Json]:
+        """Every third customer gets a person; as many individuals more."""
+        for n, customer in list(zip(numbers, customers, strict=True))[::3]:
+            customer["contact_persons"] = [person(f"{name} inner", n)]
+        return [individual(f"{name} alone", n) for n in numbers[::3]]
+
+    def _bring_contacts(self, companies: list[str], name: str, numbers: range) -> None:
+        """Every third company gets a contact; as many contacts without a company more."""
+        rows = [
+            contact(f"{name} {kind}", n, home if kind == "inner" else None)
+            for n, home in list(zip(numbers, companies, strict=True))[::3]
+            for kind in ("inner", "alone")
+        ]
+        ids = self.rig.seed(FSM, FSM_CONTACTS, rows)
+        self.desks += [(FSM, FSM_CONTACTS, record_id) for record_id in ids]
 
     def make(self, vendor: str, module: str, fields: Json) -> str:
         """A new record by a person; its webhook fires."""
@@ -111,8 +164,9 @@ class People:
         return record_id
 
     def edit(self, vendor: str, module: str, record_id: str, fields: Json) -> None:
+        """A person is named with their customer, as in `Rig.contacts`."""
         begin = time.time() * 1000
-        self.rig.control("PUT", vendor, f"edits/{module}/{record_id}", fields)
+        self.rig.control("PUT", vendor, f"edits/{module}/{record_id.rpartition('.')[2]}", fields)
         self.journal.append(Edit(vendor, module, record_id, fields, begin, time.time() * 1000))
 
     def delete(self, vendor: str, module: str, record_id: str) -> None:

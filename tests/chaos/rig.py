@@ -47,6 +47,9 @@ BEGIN_S = 60.0
 _LOOK_S = 0.15
 """Between two looks into Postgres, each with a connection of its own: more often, and looking is half of the work."""
 
+PERSON_IDS = 770_000
+"""Persons of the base set are given ids by us: a seed tells those of the customers only."""
+
 RUN_ENDED = ("completed", "completed_with_failures", "failed", "cancelled")
 
 
@@ -64,10 +67,13 @@ class Shape:
     workers: tuple[Worker, ...] = DEFAULT_WORKERS
     env: Mapping[str, str] = field(default_factory=dict)
     base: int = 12
-    """Records per module that both sides have from the start."""
+    """Companies, and items, that both sides have from the start."""
+    sync_type: str = "IV"
+    """IV: with contacts of companies, and contacts without; I: without any."""
 
     def __hash__(self) -> int:
-        return hash((self.scale, self.proxied, self.durable, self.workers, tuple(sorted(self.env.items())), self.base))
+        own = (self.scale, self.proxied, self.durable, self.workers, self.base, self.sync_type)
+        return hash((*own, tuple(sorted(self.env.items()))))
 
 
 class Rig:
@@ -80,6 +86,8 @@ class Rig:
         self.frozen: set[int] = set()
         self.cells = 0
         self.base: dict[tuple[str, str], list[str]] = {}
+        self.contacts: dict[tuple[str, str], list[str]] = {}
+        """As `base`, of the contacts, whose companies nobody touches; a person is `<customer>.<person>`."""
         self.proxies: dict[str, Proxy] = {}
         self._open = ExitStack()
         self._http = httpx.Client(timeout=30, trust_env=False)
@@ -175,7 +183,7 @@ class Rig:
         self.stack._supervisor._backoff = (0.1, 0.5, 60.0)
         self.api_url = self.stack.api_url
         self.stack.sandbox = self._http.get(f"http://127.0.0.1:{vendor_port}/_sandbox/info").json()
-        self.world = e2e._connected(self.stack, self._http)
+        self.world = e2e._connected(self.stack, self._http, self.shape.sync_type)
         self.stack.sandbox = self.sandbox
         self._aim_webhooks()
 
@@ -211,9 +219,48 @@ class Rig:
                 BOOKS, "items", [{"name": name, "rate": price, "product_type": "service"} for name, price in items]
             ),
         }
+        if self.shape.sync_type == "IV":
+            self._fill_contacts()
         for what in ("fetch", "sync"):
             self.ended(self.begin(what), within_s=60)
         self.await_quiet("all is quiet at the start", 60)
+
+    def _fill_contacts(self) -> None:
+        """Two companies with two contacts each, and four contacts without a company: on both sides, equal."""
+        names = [f"House {n}" for n in range(2)]
+        houses = self.seed(FSM, "Companies", [{"Company_Name": name} for name in names])
+        people = [("Ann", f"Lee {n}", f"lee-{n}@house.test") for n in range(4)]
+        alone = [("Bob", f"Ray {n}", f"ray-{n}@home.test") for n in range(4)]
+        left = [
+            {"First_Name": first, "Last_Name": last, "Email": mail, "Company": {"id": houses[n // 2]}}
+            for n, (first, last, mail) in enumerate(people)
+        ] + [{"First_Name": first, "Last_Name": last, "Email": mail} for first, last, mail in alone]
+        inside = [
+            {"contact_person_id": str(PERSON_IDS + n), "first_name": first, "last_name": last, "email": mail}
+            for n, (first, last, mail) in enumerate(people)
+        ]
+        customers = self.seed(
+            BOOKS,
+            "contacts",
+            [
+                {"contact_name": name, "contact_type": "customer", "contact_persons": inside[2 * n : 2 * n + 2]}
+                for n, name in enumerate(names)
+            ]
+            + [
+                {
+                    "contact_name": f"{first} {last}",
+                    "contact_type": "customer",
+                    "customer_sub_type": "individual",
+                    "contact_persons": [{"first_name": first, "last_name": last, "email": mail}],
+                }
+                for first, last, mail in alone
+            ],
+        )
+        self.contacts = {
+            (FSM, "Contacts"): self.seed(FSM, "Contacts", left),
+            (BOOKS, "contact_persons"): [f"{customers[n // 2]}.{PERSON_IDS + n}" for n in range(4)],
+            (BOOKS, "contacts"): customers[2:],
+        }
 
     # The vendors
 

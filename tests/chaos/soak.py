@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.chaos.cell import Cell, Line, Scene, play
+from tests.chaos.judge import MODULES
 from tests.chaos.proxy import Proxy
 from tests.chaos.rig import ACCOUNTS, VENDORS, Rig, Shape
 from tests.chaos.runner import say
@@ -212,7 +213,7 @@ def _run(soak: Soak, seconds: float, every_s: float, evidence: Path, shape: Shap
                 cell = Cell("soak", str(number), soak.seed + number, soak.stretch(stretch_s), shape, bound_s=110.0)
                 line = play(rig, cell, evidence)
                 soak.lines.append(line)
-                soak.records = sum(len(rig.records(vendor, module)) for vendor, module in rig.base)
+                soak.records = sum(len(rig.records(vendor, module)) for vendor, module in MODULES)
                 say(f"{'ok ' if line.ok else 'RED'} stretch {number}: {line.findings[:5]} {line.evidence}")
                 if not line.ok:
                     break
@@ -224,8 +225,8 @@ def report(soak: Soak, took_s: float) -> str:
     lines = [
         "# Soak",
         "",
-        f"All faults mixed at random on one stack under load for {took_s / 60:.0f} minutes, times at a tenth, seed "
-        f"{soak.seed}; the auditor looked at {len(soak.lines)} quiet times.",
+        f"All faults mixed at random on one stack of sync type IV under load for {took_s / 60:.0f} minutes, times at a "
+        f"tenth, seed {soak.seed}; the auditor looked at {len(soak.lines)} quiet times.",
         "",
         f"Lost {sum(one.lost for one in soak.lines)}, doubled {sum(one.doubled for one in soak.lines)}, stale writes "
         f"{sum(one.stale_writes for one in soak.lines)}; {len(red)} of {len(soak.lines)} stretches red; healed within "

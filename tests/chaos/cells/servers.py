@@ -161,7 +161,7 @@ def redis_flush_at(point: str, process: str, most: int) -> Body:
     return body
 
 
-def _flush(scene: Scene, after_ms: float = 0.0) -> None:
+def _flush(scene: Scene, after_ms: float = ANSWERS_MS) -> None:
     """`after_ms`: so much later a door may answer for what it kept before."""
     scene.rig.redis.flushall()
     scene.expect["history_lost_ms"] = ((0.0, time.time() * 1000 + after_ms),)

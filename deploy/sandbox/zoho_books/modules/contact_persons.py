@@ -48,6 +48,7 @@ class ContactPersons:
         if request.params.get("id", record.id) != record.id:
             raise errors.not_found("Contact person")
         request.touch("contacts", record.id)
+        request.inner = person["contact_person_id"]
         return record, person
 
     # Writing
@@ -78,7 +79,7 @@ class ContactPersons:
         return self._answer(record, after, "The contactperson details has been updated.")
 
     def _saved(self, request: Request, record: Record, listed: list[JsonObject], changed: JsonObject) -> JsonObject:
-        own_id = changed["contact_person_id"]
+        own_id = request.inner = changed["contact_person_id"]
         record.data["contact_persons"] = with_one_primary(listed, own_id if changed["is_primary_contact"] else None)
         self.contacts.saved(request, record)
         return self._found(own_id)[1]
