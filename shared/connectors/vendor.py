@@ -10,7 +10,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from shared.connectors.base import CallClass, Capabilities, Connector, Limit, VendorFacts, WebhookParser
-from shared.sync.model import VendorName
+from shared.sync.model import ModuleName, RecordId, VendorName
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,18 @@ class Grant:
     scopes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """Where people see a record at its vendor. `accounts_server` tells the org's data centre; `template` is the org's
+    setting `record_url`, "" where nobody set it."""
+
+    org_external_id: str
+    accounts_server: str
+    module: ModuleName
+    record_id: RecordId
+    template: str = ""
+
+
 class SignIn(Protocol):
     """The vendor family's OAuth 2. Every call is bounded by 30 s and goes to a host of the list only."""
 
@@ -165,6 +177,10 @@ class Vendor(Protocol):
         ...
 
     def facts(self, capabilities: Capabilities) -> VendorFacts: ...
+
+    def record_url(self, page: RecordPage) -> str | None:
+        """The address of the record's page for people, always https. None: not known."""
+        ...
 
     def connect(self, link: Link) -> Connector: ...
 

@@ -158,11 +158,13 @@ class Batch:
             self._settler.done(work, work.action or Action(ActionKind.FAIL, reason=Code.INTERNAL))
 
     def _quiet(self, work: Work, binding: BindingRow) -> bool:
-        """Ends the record where nothing would be written, without reading the twin."""
+        """Ends the record where nothing would be written, without reading the twin. A person who asks means both."""
         if work.source is None:
             self._settler.done(work, self._plan(work, None))
             return True
         if binding.state != "live" or binding.bound.pending or not all_agreed(work.pair, binding.bound.base):
+            return False
+        if any(event.origin is Origin.MANUAL for event in work.folded.events):
             return False
         twin = _twin_as_known(work, binding)
         action = self._plan(work, twin) if twin else None

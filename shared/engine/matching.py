@@ -282,10 +282,10 @@ def log_fetch_bindings(session: Session, context: Context, run_id: int, fence: i
                 ON CONFLICT DO NOTHING RETURNING event_id
             )
             INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction,
-                record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence)
+                side, record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence)
             SELECT CAST(:workspace AS bigint), CAST(:integration AS bigint), CAST(:run AS bigint),
                 CAST(:prefix AS text) || pair || ':fetch:' || left_id, 1, 'fetch', pair,
-                CAST(:direction AS text), left_id, right_id, 'bound', '', '', '[]', '[]', '[]', 1,
+                CAST(:direction AS text), 'left', left_id, right_id, 'bound', '', '', '[]', '[]', '[]', 1,
                 CAST(:fence AS bigint)
             FROM made WHERE CAST(:prefix AS text) || pair || ':fetch:' || left_id IN (SELECT event_id FROM fresh)
             """

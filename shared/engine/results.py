@@ -477,6 +477,7 @@ def _outcome_row(batch: ResultBatch, result: Result, events: Sequence[str]) -> d
         "origin": result.origin,
         "pair": result.pair,
         "direction": batch.direction[_source_side(result)],
+        "side": result.side,
         "record_id": result.record_id,
         "twin_id": result.twin_id,
         "outcome": result.outcome,
@@ -501,10 +502,11 @@ def _source_side(result: Result) -> str:
 
 _INSERT_OUTCOME = text(
     """
-    INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction, record_id,
-        twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence, received_at, written_at)
-    VALUES (:workspace_id, :integration_id, :run_id, :event_id, :events, :origin, :pair, :direction, :record_id,
-        :twin_id, :outcome, :reason, :detail, CAST(:changes AS jsonb), CAST(:conflicts AS jsonb),
+    INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction, side,
+        record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence, received_at,
+        written_at)
+    VALUES (:workspace_id, :integration_id, :run_id, :event_id, :events, :origin, :pair, :direction, :side,
+        :record_id, :twin_id, :outcome, :reason, :detail, CAST(:changes AS jsonb), CAST(:conflicts AS jsonb),
         CAST(:warnings AS jsonb), :attempt, :fence,
         to_timestamp(CAST(:received_ms AS float8) / 1000), to_timestamp(CAST(:written_ms AS float8) / 1000))
     """

@@ -13,6 +13,7 @@ from shared.db.session import Database
 from shared.errors import NotFound
 from shared.integrations.registry import integration as declared
 from shared.services.integrations import IntegrationService
+from shared.services.record_pages import record_pages
 from shared.services.runs import explained
 from shared.sync.access import Actor, Permission
 from shared.sync.model import Side
@@ -43,17 +44,19 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class RecordView:
-    """`twin_id` None: not bound. `binding`: live, left_deleted, right_deleted. `untouched`: they were bound and no
-    sync has merged them. `bound_by_sync` None: a person bound them. `history` is newest first, of the record and its
-    twin."""
+    """`url`, `twin_url`: their pages at the vendors, where known. `twin_id` None: not bound. `binding`: live,
+    left_deleted, right_deleted. `untouched`: they were bound and no sync has merged them. `bound_by_sync` None: by
+    hand. `history` is newest first, of the record and its twin."""
 
     integration_id: int
     pair: str
     side: Side
     record_id: str
     module: str
+    url: str | None
     twin_id: str | None
     twin_module: str
+    twin_url: str | None
     binding: str | None
     bound_at: datetime | None
     bound_by_sync: int | None
@@ -98,21 +101,24 @@ class RecordService:
             history = queries.list_history(
                 session, actor.workspace, integration_id, pair, ids, before_id=before_id, limit=limit
             )
+            pages = record_pages(session, actor.workspace, integration_id)
         return RecordView(
             integration_id=integration_id,
             pair=pair,
             side=side,
             record_id=record_id,
             module=declaration.module(side),
+            url=pages.url(pair, side, record_id),
             twin_id=twin_id,
             twin_module=declaration.module(side.other),
+            twin_url=pages.url(pair, side.other, twin_id),
             binding=None if bound is None else bound["state"],
             bound_at=None if bound is None else bound["bound_at"],
             bound_by_sync=None if bound is None else bound["bound_by_run"],
             untouched=bound is not None and bound["untouched"],
             aside=None if aside is None else Aside(**aside),
             waiting=None if wait is None else _waiting(explained(wait)),
-            history=[explained(row) for row in history],
+            history=[{**explained(row), **pages.of(dict(row))} for row in history],
         )
 
 

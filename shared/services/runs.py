@@ -20,6 +20,7 @@ from shared.engine.housekeeping import new_run
 from shared.errors import NotFound, OrgHeld, Refused
 from shared.integrations.registry import integration as declared
 from shared.services.integrations import IntegrationService
+from shared.services.record_pages import record_pages
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
 from shared.sync.guards import may_start
@@ -157,12 +158,14 @@ class RunService:
     def outcomes(
         self, actor: Actor, run_id: int, *, outcome: str | None = None, after_id: int = 0, limit: int = 200
     ) -> list[dict[str, Any]]:
-        self.get(actor, run_id)
+        """A page of the details, with each record's page at its vendor."""
+        view = self.get(actor, run_id)
         with self._db.transaction() as session:
             rows = outcome_queries.list_outcomes(
                 session, actor.workspace, run_id, outcome=outcome, after_id=after_id, limit=limit
             )
-        return [explained(row) for row in rows]
+            pages = record_pages(session, actor.workspace, view.integration_id)
+        return [{**explained(row), **pages.of(dict(row))} for row in rows]
 
     def failures(self, actor: Actor, run_id: int, wanted: Failures = Failures()) -> list[dict[str, Any]]:
         self.get(actor, run_id)

@@ -10,6 +10,7 @@ import pytest
 
 from shared.errors import NotAllowed, NotFound
 from shared.services.integrations import IntegrationService
+from shared.services.org_settings import OrgSettingsService
 from shared.services.records import RecordService, RecordView
 from shared.services.runs import Failures
 from shared.sync.access import Permission
@@ -62,6 +63,31 @@ def test_failures_are_grouped_and_each_group_is_a_file_of_its_own(world: World) 
         "contactsFailureLogs.csv"
     )
     assert world.runs.failures_name(world.actor, run, Failures()) == f"FailureLogs-{run}.csv"
+
+
+@pytest.mark.rule("LG-5", "LG-2")
+@pytest.mark.parametrize("asked", [FSM, BOOKS])
+def test_records_are_shown_with_their_pages_at_the_vendors(world: World, records: RecordService, asked: str) -> None:
+    """Also where the record that was asked for is the one that is written."""
+    mine = world.company("Zylker")
+    world.fetch()
+    run = world.sync()
+    theirs = world.twin(mine) or ""
+    assert page(world, records, mine).url is None, "the sandbox has no pages"
+    settings = OrgSettingsService(world.office.db, world.office.connections)
+    for vendor in (FSM, BOOKS):
+        form = f"https://{vendor}.test/{{page}}/{{id}}"
+        settings.set_capabilities(world.actor, world.orgs[vendor].connection_id, {"record_url": form})
+    pages = {mine: f"https://{FSM}.test/Companies/{mine}", theirs: f"https://{BOOKS}.test/contacts/{theirs}"}
+    world.sandbox.edit(BOOKS, "contacts", theirs, website="www.b.test")
+    side, record = (Side.LEFT, mine) if asked == FSM else (Side.RIGHT, theirs)
+    world.events.sync_record(world.actor, world.integration, "companies", side, record)
+    world.quiet()
+    view = page(world, records, mine)
+    assert (view.url, view.twin_url) == (pages[mine], pages[theirs])
+    assert [one["direction"] for one in view.history] == [f"{BOOKS}>{FSM}", f"{FSM}>{BOOKS}"]
+    for row in [*world.outcomes(run.id), *view.history]:
+        assert (row["record_url"], row["twin_url"]) == (pages[row["record_id"]], pages[row["twin_id"]])
 
 
 @pytest.mark.rule("LG-5", "LG-2")

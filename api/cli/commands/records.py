@@ -92,6 +92,9 @@ def _page(view: RecordView) -> None:
         who = "by hand" if view.bound_by_sync is None else f"by sync {view.bound_by_sync}"
         by = f"since {local(view.bound_at)}, {who}"
         tell(f"{view.module} {view.record_id} is bound to {view.twin_module} {view.twin_id} {by}{state}.")
+    for url in (view.url, view.twin_url):
+        if url is not None:
+            tell(url)
     if view.aside is not None:
         other, when = f"{view.twin_module} {view.aside.other_id}", local(view.aside.at)
         if view.aside.why == "unbound":

@@ -24,6 +24,9 @@ UPSERT_FIELD = "upsert_field"
 """text, set: api name of a custom field without duplicates, of contacts and items alike, that holds the id of the
 record which one was made for (SU-7). Then a create is an upsert, and is made once however often it is sent."""
 
+RECORD_URL = "record_url"
+"""text, set: the address of a record's page for people, with {org}, {page} (the module) and {id} in it."""
+
 SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
     {
         ITEMS_SORT_MODIFIED: bool,
@@ -32,9 +35,12 @@ SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
         SKIP_WEBHOOK_TRIGGER: bool,
         DUPLICATE_CONTACT_NAMES: bool,
         UPSERT_FIELD: str,
+        RECORD_URL: str,
     }
 )
 
+# [T] books.zoho.com/app/8745725#/invoices/… and books.zoho.com/app#/items/… in public code; the vendor says nothing.
+DEFAULT_RECORD_URL = "https://books.{domain}/app/{org}#/{page}/{id}"
 DEFAULT_ITEMDETAILS_BATCH = 50
 MOST_ITEMDETAILS_BATCH = 200
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from shared.connectors._zoho.oauth import ZohoSignIn
+from shared.connectors._zoho.pages import record_page
 from shared.connectors.base import Capabilities, Connector, VendorFacts, WebhookParser
-from shared.connectors.vendor import Link, OrgChoice
+from shared.connectors.vendor import Link, OrgChoice, RecordPage
 from shared.connectors.zoho_fsm.auth import SIGN_IN
 from shared.connectors.zoho_fsm.client import FsmConnector
 from shared.connectors.zoho_fsm.modules import MODULES, module_facts
-from shared.connectors.zoho_fsm.settings import LIMITS, SETTABLE
+from shared.connectors.zoho_fsm.settings import DEFAULT_RECORD_URL, LIMITS, SETTABLE
 from shared.connectors.zoho_fsm.webhooks import FsmWebhooks
 from shared.sync.model import VendorName
 
@@ -28,6 +29,16 @@ class ZohoFsm:
     def facts(self, capabilities: Capabilities) -> VendorFacts:
         modules = {name: module_facts(module, capabilities) for name, module in MODULES.items()}
         return VendorFacts(self.name, self.label, MappingProxyType(modules), LIMITS)
+
+    def record_url(self, page: RecordPage) -> str | None:
+        return record_page(
+            template=page.template,
+            default=DEFAULT_RECORD_URL,
+            accounts_server=page.accounts_server,
+            org=page.org_external_id,
+            page=page.module,
+            record_id=page.record_id,
+        )
 
     def connect(self, link: Link) -> Connector:
         return FsmConnector(link, self.facts(link.capabilities))

@@ -22,6 +22,9 @@ ITEM_UPDATE_PATH = "item_update_path"
 INACTIVE_WRITABLE = "inactive_writable"
 """bool, set: `$inactive` can be written by API (TR-9), of which the vendor says nothing. Off: a person is told to."""
 
+RECORD_URL = "record_url"
+"""text, set: the address of a record's page for people, with {org}, {page} (the module) and {id} in it."""
+
 SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
     {
         MODIFIED_TIME_SEARCH: bool,
@@ -29,10 +32,13 @@ SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
         CREATE_BATCH: int,
         ITEM_UPDATE_PATH: str,
         INACTIVE_WRITABLE: bool,
+        RECORD_URL: str,
     }
 )
 
 MOST_CREATE_BATCH = 100
+# [T] One third party's setting gives this form, for work orders; the vendor says nothing.
+DEFAULT_RECORD_URL = "https://fsm.{domain}/fsm/{org}#/tab/{page}/{id}"
 
 # [T] A third party's reading of the vendor's page: 5,000 a minute and user; at the same time 5 (Free) or 15. Per day
 # 5,000 (Free, trial) to 100,000 (Premium): the edition cannot be read, so a daily limit is a setting

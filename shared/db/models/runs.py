@@ -148,6 +148,9 @@ class Outcome(Base):
     origin: Mapped[str]
     pair: Mapped[str]
     direction: Mapped[str]
+    """From where the change came to where it was written: a merge may write the side whose event brought it up."""
+    side: Mapped[str | None]
+    """Of `record_id`. NULL in rows of before migration 0010."""
     record_id: Mapped[str]
     twin_id: Mapped[str | None]
     outcome: Mapped[str]

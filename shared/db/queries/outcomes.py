@@ -8,8 +8,8 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
 _COLUMNS = (
-    "id, at, run_id, pair, direction, record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, "
-    "attempt, origin, received_at, written_at"
+    "id, at, run_id, pair, direction, side, record_id, twin_id, outcome, reason, detail, changes, conflicts, "
+    "warnings, attempt, origin, received_at, written_at"
 )
 
 

@@ -50,8 +50,8 @@ def list_history(
     """Of a record and its twin: an outcome is under the one whose event it was."""
     query = text(
         """
-        SELECT o.id, o.at, o.run_id, o.direction, o.record_id, o.twin_id, o.outcome, o.reason, o.detail, o.changes,
-            o.conflicts, o.warnings, o.attempt, o.origin, o.received_at, o.written_at
+        SELECT o.id, o.at, o.run_id, o.pair, o.direction, o.side, o.record_id, o.twin_id, o.outcome, o.reason,
+            o.detail, o.changes, o.conflicts, o.warnings, o.attempt, o.origin, o.received_at, o.written_at
         FROM outcome o
         WHERE o.workspace_id = :workspace AND o.integration_id = :integration AND o.pair = :pair
           AND o.record_id = ANY(:ids) AND (CAST(:before AS bigint) IS NULL OR o.id < :before)
