@@ -79,6 +79,8 @@ class Result:
     wait: Wait | None = None
     asked: str = ""
     """The pair that the event named, where the record belongs to another one of its module."""
+    pairs: list[str] = field(default_factory=list)
+    """All of its module, where there are several: it may wait under any of them, by what was known of it then."""
     follow: list[dict[str, str]] = field(default_factory=list)
     """Envelopes of events to send once this is committed: what lives inside the record, or what it waits for."""
 

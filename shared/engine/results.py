@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from shared.bus import LIVE, Lane, TakenResult
@@ -132,6 +132,8 @@ def _save_alone(ports: Ports, batch: ResultBatch) -> set[int]:
         reason=Code.INTERNAL,
         attempt=result.attempt,
         wait=wait,
+        asked=result.asked,
+        pairs=result.pairs,
     )
     return _save_fenced(ports, replace(batch, results=[failed]))
 
@@ -374,34 +376,42 @@ def _save_intent(session: Session, batch: ResultBatch, result: Result) -> None:
         )
 
 
-def _save_wait(session: Session, batch: ResultBatch, result: Result) -> tuple[set[int], list[str]]:
+def _save_wait(session: Session, batch: ResultBatch, result: Result) -> tuple[list[int], list[str]]:
     """Writes or ends the due row; returns the runs for which the record is settled by this, and the events that waited
-    in the row and end by it."""
-    key = {
-        "integration": batch.integration_id,
-        "pair": result.pair,
-        "side": result.side,
-        "record": result.record_id,
-    }
-    where = "integration_id = :integration AND pair = :pair AND side = :side AND record_id = :record"
-    ended: set[int] = {result.run_id} if result.run_id else set()
+    and end by it."""
+    ended = {(result.run_id, result.asked or result.pair)} if result.run_id else set()
     waited: list[str] = []
     if result.outcome is not None:
-        # A run that waits for this record gets its answer, whichever event brought it.
-        # One that was parked after this was read, or listed, speaks of something newer: it stays.
-        read_at = (result.listed_at or batch.opened_at) if result.fresh else "-infinity"
-        answered = "(event->>'id' = ANY(:events) OR coalesce(parked_at <= CAST(:opened AS timestamptz), true))"
-        row = session.execute(
-            text(f"DELETE FROM due WHERE {where} AND {answered} RETURNING run_id, why, event"),
-            {**key, "events": result.event_ids, "opened": read_at},
-        ).first()
-        ended |= {row.run_id} if row is not None and row.run_id else set()
-        waited = _ids_of(row.event) if row is not None and row.why != "failed" else []
+        for row in _answered(session, batch, result):
+            ended |= {(row.run_id, row.event["pair"])} if row.run_id else set()
+            waited += _ids_of(row.event) if row.why != "failed" else []
     if (wait := result.wait) is not None:
         _upsert_due(session, batch, result, why=wait.why, in_s=wait.in_s, attempts=wait.attempts, event=wait.event)
     if result.outcome is None:
-        return set(), []
-    return {run for run in ended if _settle_staged(session, run, result)}, waited
+        return [], []
+    return [run for run, pair in sorted(ended) if _settle_staged(session, run, pair, result)], waited
+
+
+def _answered(session: Session, batch: ResultBatch, result: Result) -> Sequence[Row[Any]]:
+    """Takes away where the record waited, or had failed: under whichever pair of its module it was taken for then.
+
+    A run that waits for this record gets its answer, whichever event brought it. What was parked after this was read,
+    or listed, speaks of something newer: it stays.
+    """
+    query = text(
+        "DELETE FROM due WHERE integration_id = :integration AND pair = ANY(:pairs) AND side = :side "
+        "AND record_id = :record AND (event->>'id' = ANY(:events) "
+        "OR coalesce(parked_at <= CAST(:opened AS timestamptz), true)) RETURNING run_id, why, event"
+    )
+    values = {
+        "integration": batch.integration_id,
+        "pairs": result.pairs or [result.pair],
+        "side": result.side,
+        "record": result.record_id,
+        "events": result.event_ids,
+        "opened": (result.listed_at or batch.opened_at) if result.fresh else "-infinity",
+    }
+    return session.execute(query, values).all()
 
 
 def _ids_of(event: Mapping[str, str]) -> list[str]:
@@ -409,13 +419,14 @@ def _ids_of(event: Mapping[str, str]) -> list[str]:
     return [event["id"], *event.get("fold", "").split()]
 
 
-def _settle_staged(session: Session, run_id: int, result: Result) -> bool:
+def _settle_staged(session: Session, run_id: int, pair: str, result: Result) -> bool:
+    """`pair`: that which the run's event named."""
     done = session.execute(
         text(
             "UPDATE staged SET state = 'done' WHERE run_id = :run AND pair = :pair AND side = :side "
             "AND record_id = :record AND state = 'queued'"
         ),
-        {"run": run_id, "pair": result.asked or result.pair, "side": result.side, "record": result.record_id},
+        {"run": run_id, "pair": pair, "side": result.side, "record": result.record_id},
     )
     return bool(done.rowcount)  # type: ignore[attr-defined]
 

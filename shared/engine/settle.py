@@ -56,7 +56,7 @@ class Settler:
         if action.kind is ActionKind.FAIL:
             self.fail(work, action.reason or Code.INTERNAL, action.detail)
             return
-        result = _result(work, _OUTCOMES[action.kind])
+        result = self._result(work, _OUTCOMES[action.kind])
         result.reason = action.reason or ""
         result.detail = action.detail
         result.changes = [_change(side, one) for side, changes in action.writes.items() for one in changes]
@@ -81,7 +81,7 @@ class Settler:
 
     def fail(self, work: Work, code: str, detail: str = "") -> None:
         """Into the failure log; the next run tries again (its due row has no time of its own)."""
-        result = _result(work, OutcomeKind.FAILED)
+        result = self._result(work, OutcomeKind.FAILED)
         result.reason = code if code in REASONS else Code.INTERNAL
         result.detail = detail
         if work.written and work.action is not None:
@@ -114,7 +114,7 @@ class Settler:
         if counts and work.attempt >= self._settings.attempts_by_error:
             self.fail(work, code, detail)
             return
-        result = _result(work, None)
+        result = self._result(work, None)
         result.reason = code
         result.detail = detail
         result.intent = intent
@@ -142,27 +142,28 @@ class Settler:
         self.wait(work, Code.IN_DOUBT_UNRESOLVED, why="in_doubt", in_s=in_s, intent="looked")
         return True
 
-
-def _result(work: Work, outcome: OutcomeKind | None) -> Result:
-    folded = work.folded
-    return Result(
-        event_ids=list(folded.event_ids),
-        origin=folded.origin,
-        pair=work.pair.name,
-        side=work.side,
-        record_id=work.id,
-        run_id=folded.run_id,
-        outcome=outcome,
-        twin_id=work.twin_id,
-        attempt=work.attempt,
-        received_ms=folded.received_at,
-        written_ms=work.written_ms,
-        fresh=work.earlier is None,
-        listed_at=work.staged.read_at.isoformat() if work.listed and work.staged is not None else None,
-        intent="keep" if outcome is None else "close",
-        asked=folded.pair if folded.pair != work.pair.name else "",
-        follow=[encode(event) for event in work.follow],
-    )
+    def _result(self, work: Work, outcome: OutcomeKind | None) -> Result:
+        folded = work.folded
+        pairs = self._context.sharing(work.pair.name, work.side)
+        return Result(
+            event_ids=list(folded.event_ids),
+            origin=folded.origin,
+            pair=work.pair.name,
+            side=work.side,
+            record_id=work.id,
+            run_id=folded.run_id,
+            outcome=outcome,
+            twin_id=work.twin_id,
+            attempt=work.attempt,
+            received_ms=folded.received_at,
+            written_ms=work.written_ms,
+            fresh=work.earlier is None,
+            listed_at=work.staged.read_at.isoformat() if work.listed and work.staged is not None else None,
+            intent="keep" if outcome is None else "close",
+            asked=folded.pair if folded.pair != work.pair.name else "",
+            pairs=list(pairs) if len(pairs) > 1 else [],
+            follow=[encode(event) for event in work.follow],
+        )
 
 
 def _event(work: Work, *, attempt: int, as_it_was: bool = False) -> dict[str, str]:

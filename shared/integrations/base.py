@@ -73,6 +73,11 @@ class Integration:
     def vendor(self, side: Side) -> VendorName:
         return self.left if side is Side.LEFT else self.right
 
+    def sharing(self, name: str, side: Side) -> tuple[str, ...]:
+        """The pairs whose records at `side` are of the same module, this one among them. Raises NotFound."""
+        module = self.declaration(name).module(side)
+        return tuple(one.name for one in self.pairs if one.module(side) == module)
+
     def declaration(self, name: str) -> PairDeclaration:
         """Raises NotFound on a pair that the integration does not have."""
         for declaration in self.pairs:

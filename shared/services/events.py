@@ -18,6 +18,7 @@ from shared.connectors.base import Hint, WebhookRequest
 from shared.connectors.registry import get_vendor
 from shared.db.models import Integration
 from shared.db.repositories import audit
+from shared.db.repositories.integrations import load_own
 from shared.db.session import Database
 from shared.engine.classes import person_lane
 from shared.engine.context import lane_of
@@ -85,13 +86,13 @@ class _Known:
 _ENDED = text(
     """
     SELECT o.outcome, o.reason, o.detail, o.twin_id, o.run_id FROM event_done d
-    JOIN outcome o ON o.event_id = d.outcome_event AND o.integration_id = :integration AND o.pair = :pair
+    JOIN outcome o ON o.event_id = d.outcome_event AND o.integration_id = :integration AND o.pair = ANY(:pairs)
     WHERE d.event_id = :event AND d.workspace_id = :workspace AND o.workspace_id = :workspace
     """
 )
 _WAITS = text(
     """
-    SELECT reason FROM due WHERE workspace_id = :workspace AND integration_id = :integration AND pair = :pair
+    SELECT reason FROM due WHERE workspace_id = :workspace AND integration_id = :integration AND pair = ANY(:pairs)
       AND side = :side AND record_id = :record AND why <> 'failed'
     """
 )
@@ -160,11 +161,7 @@ class EventService:
         """
         actor.must(Permission.SYNC)
         with self._db.transaction() as session:
-            row = session.get(Integration, integration_id)
-        if row is None or row.workspace_id != actor.workspace:
-            raise NotFound(
-                f"There is no integration {integration_id}. See `bothways integrations`.", code="UNKNOWN_INTEGRATION"
-            )
+            row = load_own(session, actor.workspace, integration_id)
         synced = declared(row.kind).sync_type(row.sync_type).pairs
         known = [one.name for one in declared(row.kind).pairs if one.name in synced]
         if pair not in known:
@@ -199,17 +196,21 @@ class EventService:
     def record_sync(
         self, actor: Actor, integration_id: int, pair: str, side: Side, record_id: str, event_id: str
     ) -> RecordSync:
-        """How it stands. An event that nobody knows looks like one that has not been worked on yet."""
+        """How it stands. An event that nobody knows looks like one that has not been worked on yet.
+
+        It ends, or waits, under whichever pair of its module the record turns out to be of. Raises NotFound.
+        """
         actor.must(Permission.READ_LOGS)
-        values = {
-            "event": event_id,
-            "workspace": actor.workspace,
-            "integration": integration_id,
-            "pair": pair,
-            "side": side.value,
-            "record": record_id,
-        }
         with self._db.transaction() as session:
+            row = load_own(session, actor.workspace, integration_id)
+            values = {
+                "event": event_id,
+                "workspace": actor.workspace,
+                "integration": integration_id,
+                "pairs": list(declared(row.kind).sharing(pair, side)),
+                "side": side.value,
+                "record": record_id,
+            }
             ended = session.execute(_ENDED, values).first()
             waits = session.execute(_WAITS, values).first() if ended is None else None
         if ended is not None:

@@ -94,7 +94,8 @@ class RecordService:
         key = (actor.workspace, integration_id, pair, side, record_id)
         with self._db.transaction() as session:
             bound = queries.get_binding(session, *key)
-            wait = queries.get_wait(session, *key)
+            pairs = declared(view.kind).sharing(pair, side)
+            wait = queries.get_wait(session, actor.workspace, integration_id, pairs, side, record_id)
             aside = binding_queries.get_aside(session, integration_id, actor.workspace, pair, side, record_id)
             twin_id = None if bound is None else str(bound[f"{side.other.value}_id"])
             ids = [one for one in (record_id, twin_id) if one is not None]

@@ -240,6 +240,58 @@ def test_a_sync_finds_a_move_that_no_webhook_told(family: World) -> None:
     assert customer(family, "Ann Solo")
 
 
+# Of several pairs of one module.
+
+
+@pytest.mark.rule("P1", "P7")
+@pytest.mark.parametrize("becomes", ["solo", "of a company"])
+def test_a_contact_that_waited_before_it_was_known_what_it_is(family: World, becomes: str) -> None:
+    """It waits under the pair that was asked for, or that it was of; its outcome comes under the one that it is of."""
+    solo = contact(family, "Solo", "solo@x.test")
+    if becomes == "of a company":  # it is known to be solo, and waits as such
+        family.sandbox.fault(BOOKS, "429", match={"method": "POST", "path": "contacts"}, count=1, retry_after_s=1)
+    else:
+        read = {"method": "GET", "path": f"Contacts/{solo}"}
+        family.sandbox.fault(FSM, "429", match=read, count=1, retry_after_s=1)
+    tell(family, FSM, solo)
+    family.office.crew.until(lambda: family.office.value("SELECT count(*) FROM due"), "it waits")
+    if becomes == "of a company":
+        family.sandbox.edit(FSM, "Contacts", solo, Company={"id": family.seed_of("Acme")})
+    family.quiet()
+    assert family.office.value("SELECT count(*) FROM due") == 0
+    found = persons(family, "Acme") if becomes == "of a company" else {"solo@x.test": customer(family, "Ann Solo")}
+    assert "solo@x.test" in found
+
+
+@pytest.mark.parametrize("company", [None, "Acme"])
+def test_a_run_is_answered_by_a_webhook_of_a_contact_that_it_waits_for(family: World, company: str | None) -> None:
+    """The run's event names the pair that the contact is of, the webhook's the same one for all contacts."""
+    new = contact(family, "New", "new@acme.test", company and family.seed_of(company))
+    family.sandbox.fault(BOOKS, "429", match={"method": "POST", "path": "contacts"}, count=1, retry_after_s=2)
+    run = family.runs.sync_now(family.actor, family.integration)
+    office = family.office
+    office.crew.until(lambda: office.value("SELECT count(*) FROM due WHERE run_id IS NOT NULL"), "the run waits")
+    office.sql("UPDATE due SET due_at = clock_timestamp() + interval '1 hour'")
+    family.forget_calls()
+    tell(family, FSM, new)
+    office.crew.until(lambda: family.runs.get(family.actor, run).ended, "the run ends")
+    assert family.twin(new)
+    reads = [call for call in family.calls(write=False) if call["record"] == new]
+    assert len(reads) == 1, "the run does not send for it once more"
+
+
+@pytest.mark.rule("TR-6")
+def test_who_asks_for_a_contact_as_what_it_is_not_is_told_how_it_ended(family: World) -> None:
+    solo = contact(family, "Solo", "solo@x.test")
+    asked = (family.actor, family.integration, "contact_persons", Side.LEFT, solo)
+    family.sandbox.fault(BOOKS, "429", match={"method": "POST", "path": "contacts"}, count=1, retry_after_s=2)
+    event = family.events.sync_record(*asked).event_id
+    family.office.crew.until(lambda: family.office.value("SELECT count(*) FROM due"), "it waits")
+    assert family.events.record_sync(*asked, event).waiting_for == "RATE_LIMITED"
+    family.quiet()
+    assert family.events.record_sync(*asked, event).outcome == "created"
+
+
 # Whose twin.
 
 

@@ -21,8 +21,6 @@ NOBODYS = {"/healthz", "/readyz", "/workz"}
 LISTS = {"/api/v1/connections", "/api/v1/integrations", "/api/v1/runs"}
 OF_OURS = {"/api/v1/tokens", "/api/v1/audit"}
 """Lists in which the token is that asks afterwards."""
-TELLS_NOTHING = "/api/v1/integrations/{integration_id}/records/{pair}/{side}/{record_id}/sync/{event_id}"
-"""Answers 200 for what nobody knows, by its meaning; it must then be empty."""
 
 
 def give_away(world: World) -> int:
@@ -107,10 +105,6 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
             assert status == 201
         elif path in BY_STATE:
             assert (status, json.loads(text)["code"]) == (409, "BAD_STATE")
-        elif path == TELLS_NOTHING:
-            assert status == 200
-            assert '"outcome":null' in text
-            assert company not in text.replace(event, ""), "but for what was asked"
         else:
             assert status == 404, (method, path, text)
         assert "Zylker" not in text

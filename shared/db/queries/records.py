@@ -25,14 +25,17 @@ def get_binding(
 
 
 def get_wait(
-    session: Session, workspace_id: int, integration_id: int, pair: str, side: Side, record_id: str
+    session: Session, workspace_id: int, integration_id: int, pairs: Sequence[str], side: Side, record_id: str
 ) -> RowMapping | None:
+    """`pairs`: all of the record's module. It waits under whichever it was taken for."""
     query = text(
         "SELECT why, reason, detail, attempts, due_at FROM due WHERE workspace_id = :workspace "
-        "AND integration_id = :integration AND pair = :pair AND side = :side AND record_id = :record"
+        "AND integration_id = :integration AND pair = ANY(:pairs) AND side = :side AND record_id = :record "
+        "ORDER BY why = 'failed', id LIMIT 1"
     )
     values = {
-        "workspace": workspace_id, "integration": integration_id, "pair": pair, "side": side.value, "record": record_id,
+        "workspace": workspace_id, "integration": integration_id, "pairs": list(pairs), "side": side.value,
+        "record": record_id,
     }  # fmt: skip
     return session.execute(query, values).mappings().first()
 
