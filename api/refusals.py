@@ -21,6 +21,7 @@ from shared.errors import (
     Throttled,
     Unauthenticated,
     Unavailable,
+    UnsureWrite,
 )
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ _STATUS: tuple[tuple[type[BothwaysError], int], ...] = (
     (Throttled, 429),
     (Unavailable, 503),
     (RetryableError, 503),
+    (UnsureWrite, 502),
     (ConfigError, 422),
 )
 REALM = 'Bearer realm="bothways"'

@@ -196,6 +196,16 @@ def renew_webhook(doors: TheDoors, actor: TheActor, connection_id: Id, response:
     return _webhook(doors, actor, connection_id, doors.connections.rotate_webhook_secret(actor, connection_id))
 
 
+@router.post(
+    "/{connection_id}/webhook/create",
+    summary="Make the webhooks at the vendor, where it lets that be done by API; webhook_live_at tells when they come",
+    **needs(Permission.CONNECT),
+)
+def create_webhooks(doors: TheDoors, actor: TheActor, connection_id: Id) -> ConnectionView:
+    doors.connections.make_webhooks(actor, connection_id, doors.settings.public_base)
+    return doors.connections.describe(actor, connection_id)
+
+
 def _webhook(doors: Doors, actor: Actor, connection_id: int, setup: WebhookSetup) -> Webhook:
     vendor = doors.connections.describe(actor, connection_id).vendor
     url = doors.settings.public_base + setup.path

@@ -248,6 +248,16 @@ class HelperMaker(Protocol):
         ...
 
 
+@runtime_checkable
+class WebhookMaker(Protocol):
+    """A connector whose vendor lets its webhooks be made by API. Raises as reads and writes do."""
+
+    def make_webhooks(self, url: str, secret: str) -> None:
+        """One for each module that has any, of every change. Those that were made before are replaced: what their
+        secret was cannot be read. Again does no harm; what a broken try left behind goes with the next."""
+        ...
+
+
 class WebhookParser(Protocol):
     """The vendor's half of the webhook door; pure: no I/O."""
 

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from shared.connectors import custom_fields
-from shared.connectors.base import CallClass, Capabilities, Connector, Limit
+from shared.connectors.base import CallClass, Capabilities, Connector, Limit, WebhookMaker
 from shared.connectors.limits import RedisLimiter, Unlimited
 from shared.connectors.registry import get_vendor
 from shared.connectors.tokens import CLAIM_S, FixedToken, Held, SharedTokens
@@ -71,7 +71,8 @@ class ChooseOrg:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionView:
-    """A connection for people: no secrets. Times are aware UTC. `webhook_path` only where it was asked for."""
+    """A connection for people: no secrets. Times are aware UTC. `webhook_live_at`: when the first delivery came that
+    was signed with the secret in force; None: it is awaited (SU-8)."""
 
     id: int
     org_id: int
@@ -84,6 +85,7 @@ class ConnectionView:
     broken_reason: str | None
     scopes: tuple[str, ...]
     capabilities: Mapping[str, bool | int | str]
+    webhook_live_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
@@ -98,13 +100,15 @@ class WebhookSetup:
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """Whom a delivery is for, by its path token; `secrets` are the current and, while it is rotated, the previous."""
+    """Whom a delivery is for, by its path token; `secrets` are the current and, while it is rotated, the previous.
+    `live`: a delivery with the current one has come."""
 
     connection_id: int
     org_id: int
     workspace_id: int
     vendor: VendorName
     secrets: tuple[SecretStr, ...] = field(repr=False)
+    live: bool = True
 
 
 class ConnectionService:
@@ -358,11 +362,30 @@ class ConnectionService:
             before = self._safe.opened(connection, "webhook_secret")
             self._safe.put(connection, "previous_webhook_secret", before)
             self._safe.put(connection, "webhook_secret", secret)
+            connection.webhook_live_at = None  # whether the vendor has the new one is to be seen
             audit.record(
                 session, actor, Action.WEBHOOK_RENEWED, connection.id,
                 before={"webhook_secret": before}, after={"webhook_secret": secret},
             )  # fmt: skip
         return self._setup(connection)
+
+    def make_webhooks(self, actor: Actor, connection_id: int, public_base: str) -> None:
+        """At the vendor, with the secret in force, where it lets them be made by API. Raises Refused where it does not,
+        and as writes do."""
+        actor.must(Permission.CONNECT)
+        with self._database.transaction() as session:
+            connection = repository.load_own(session, actor.workspace, connection_id)
+        setup = self._setup(connection)
+        connector = self.open_connector(connection_id, call_class=CallClass.PERSON)
+        try:
+            if not isinstance(connector, WebhookMaker):
+                label = get_vendor(connection.vendor).label
+                raise Refused(f"{label} takes webhooks by hand only; the steps are shown.", code="WEBHOOKS_BY_HAND")
+            with self._database.transaction() as session:  # before the vendor has them: nobody's wish is unnamed
+                audit.record(session, actor, Action.WEBHOOK_MADE, connection.id)
+            connector.make_webhooks(public_base + setup.path, setup.secret.get_secret_value())
+        finally:
+            connector.close()
 
     def webhook_target(self, path_token: str) -> WebhookTarget | None:
         """Whom the path token belongs to; found by its hash, so nothing is compared byte by byte."""
@@ -378,7 +401,13 @@ class ConnectionService:
             connection.workspace_id,
             VendorName(connection.vendor),
             tuple(secret for secret in found if secret is not None),
+            connection.webhook_live_at is not None,
         )
+
+    def note_webhook(self, connection_id: int) -> None:
+        """A delivery came that was signed with the secret in force. Only the first is noted."""
+        with self._database.transaction() as session:
+            repository.note_webhook(session, connection_id)
 
     def webhook_paths(self) -> frozenset[str]:
         """The hashes of all path tokens."""
@@ -635,6 +664,7 @@ def _view(connection: Connection, org: Org) -> ConnectionView:
         broken_reason=connection.broken_reason,
         scopes=tuple(str(scope) for scope in connection.scopes),
         capabilities=capabilities_of(connection, org).flags,
+        webhook_live_at=connection.webhook_live_at,
         created_at=connection.created_at,
         updated_at=connection.updated_at,
     )

@@ -8,7 +8,8 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sqlalchemy import or_, select, text
@@ -125,6 +126,8 @@ class EventService:
             raise Unavailable("Too many deliveries at once; send this again later.", retry_after_s=1)
         parser = get_vendor(vendor).webhooks
         parser.verify(request, [secret.get_secret_value() for secret in known.target.secrets])
+        if not known.target.live:
+            self._note_live(vendor, path_token, known, request)
         hints = parser.parse(request)
         items = [item for hint in hints for item in self._events(known, hint)]
         if items:
@@ -226,7 +229,7 @@ class EventService:
 
         Of all that come at once one looks; the others use what was known a moment ago, or wait for it.
         """
-        key = hashlib.sha256(f"{vendor}/{path_token}".encode()).hexdigest()
+        key = _cache_key(vendor, path_token)
         found = self._remembered(key)
         if found is not None and found.until > time.monotonic():
             return found
@@ -258,6 +261,16 @@ class EventService:
         with self._lock:
             self._cache[key] = fresh
         return fresh
+
+    def _note_live(self, vendor: str, path_token: str, known: _Known, request: WebhookRequest) -> None:
+        """The first that is signed with the secret in force tells that the vendor has it (SU-8). Where that cannot be
+        noted now, the next one is."""
+        target = known.target
+        with suppress(WebhookRefused, Unavailable):
+            get_vendor(vendor).webhooks.verify(request, [target.secrets[0].get_secret_value()])
+            self._connections.note_webhook(target.connection_id)
+            with self._lock:
+                self._cache[_cache_key(vendor, path_token)] = replace(known, target=replace(target, live=True))
 
     def _remembered(self, key: str) -> _Known | None:
         with self._lock:
@@ -302,3 +315,7 @@ class EventService:
                 if pair.name in synced and not told:  # of several pairs of a module, the record tells which it is
                     routes[module] = (*routes.get(module, ()), _Route(row.id, pair.name, side))
         return routes
+
+
+def _cache_key(vendor: str, path_token: str) -> str:
+    return hashlib.sha256(f"{vendor}/{path_token}".encode()).hexdigest()

@@ -27,6 +27,7 @@ class Action(StrEnum):
     HELPER_MADE = "connection.helper_made"
     WEBHOOK_SHOWN = "connection.webhook_shown"
     WEBHOOK_RENEWED = "connection.webhook_renewed"
+    WEBHOOK_MADE = "connection.webhook_made"
     KEYS_ROTATED = "keys.rotated"
     INTEGRATION_CREATED = "integration.created"
     SETUP_STEP_DONE = "integration.setup_step_done"

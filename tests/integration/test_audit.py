@@ -132,6 +132,7 @@ def acts(world: World) -> dict[Action, Callable[[Actor], object]]:
         Action.HELPER_MADE: lambda actor: of_org.make_helpers(actor, books),
         Action.WEBHOOK_SHOWN: lambda actor: office.connections.webhook_setup(actor, books),
         Action.WEBHOOK_RENEWED: lambda actor: office.connections.rotate_webhook_secret(actor, books),
+        Action.WEBHOOK_MADE: lambda actor: office.connections.make_webhooks(actor, books, "https://bothways.test"),
         Action.RECORD_SYNC_ASKED: lambda actor: world.events.sync_record(
             actor, world.integration, "companies", Side.LEFT, company
         ),

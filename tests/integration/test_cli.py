@@ -247,6 +247,13 @@ def test_a_program_connects_both_vendors(
         assert value in shown
     monkeypatch.setenv("BOTHWAYS_PUBLIC_URL", "https://sync.example.com/")
     assert bothways("webhook", 1, "--json").json["url"].startswith("https://sync.example.com/webhooks/zoho_fsm/")
+    assert "No delivery has come yet with this secret." in bothways("webhook", 1).out
+    assert bothways("webhook", 1, "--create").err.startswith("WEBHOOKS_BY_HAND: ")
+    assert bothways("webhook", 2, "--create").out.startswith("The webhooks are made.\nNo delivery has come yet")
+    assert bothways("webhook", 2, "--wait", 0.2).code == 1
+    with database.transaction() as session:
+        session.execute(text("UPDATE connection SET webhook_live_at = clock_timestamp() WHERE id = 2"))
+    assert bothways("webhook", 2, "--wait", 5).out.startswith("Live: the first delivery with this secret came at ")
 
     made = bothways("integrations", "add", "fsm_books", "--left", 1, "--right", 2, "--json").json
     assert bothways("integrations", "--json").json == [made]
@@ -497,7 +504,7 @@ def test_bars_on_a_terminal(world: World) -> None:
     command = [sys.executable, "-m", "api.cli.main", "sync", "1"]
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with (
-        worker(world, "listing", "completed", step_s=0.6),
+        worker(world, "listing", "completed", step_s=2.0),
         subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env) as made,
     ):
         os.close(theirs)

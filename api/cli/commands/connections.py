@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import webbrowser
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,14 +192,50 @@ def connections(context: typer.Context, as_json: Json = False) -> None:
     table(columns, rows, numbers=("connection", "org"))
 
 
-def webhook(context: typer.Context, connection: ConnectionId, as_json: Json = False) -> None:
-    """What to enter at the vendor so that its changes come at once. Shows the secret."""
+def webhook(
+    context: typer.Context,
+    connection: ConnectionId,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make them at the vendor, where it has a call for it.")
+    ] = False,
+    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait for the first delivery so long.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """What to enter at the vendor so that its changes come at once, and whether they do. Shows the secret."""
     with doors() as opened:
-        hook = _webhook(opened, opened.host(), connection, show_secret=True)
+        actor = opened.host()
+        if create:
+            opened.connections.make_webhooks(actor, connection, opened.settings.public_base)
+        hook = _webhook(opened, actor, connection, show_secret=True)
+        if wait and not hook["live_at"]:
+            hook["live_at"] = _awaited(opened, actor, connection, wait)
     if wants_json(context, as_json):
         tell_json(hook)
-    else:
+    elif create:
+        tell("The webhooks are made.")
+    elif not wait:
         _tell_webhook(hook)
+    if not wants_json(context, as_json):
+        _tell_live(hook["live_at"])
+    if wait and not hook["live_at"]:
+        raise typer.Exit(1)
+
+
+def _awaited(opened: Doors, actor: Actor, connection_id: int, wait_s: float) -> datetime | None:
+    say("Change any record there now; waiting for the vendor to tell of it.")
+    ends = time.monotonic() + wait_s
+    while time.monotonic() < ends:
+        if (live := opened.connections.describe(actor, connection_id).webhook_live_at) is not None:
+            return live
+        time.sleep(min(0.5, max(0.0, ends - time.monotonic())))
+    return None
+
+
+def _tell_live(live_at: datetime | None) -> None:
+    if live_at is None:
+        tell("No delivery has come yet with this secret. Change any record there; --wait 60 waits for it.")
+    else:
+        tell(f"Live: the first delivery with this secret came at {local(live_at)}.")
 
 
 def limits(
@@ -245,6 +283,7 @@ def _webhook(opened: Doors, actor: Actor, connection_id: int, show_secret: bool)
         "connection_id": connection_id,
         "vendor": view.vendor,
         "url": base + setup.path,
+        "live_at": view.webhook_live_at,
         **({"secret": setup.secret.get_secret_value()} if show_secret else {}),
         "steps": steps.steps,
         "values": steps.values,

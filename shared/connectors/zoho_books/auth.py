@@ -1,4 +1,4 @@
-"""Scopes: items and organisations live under `settings` (zoho-books.md, section 1)."""
+"""Scopes: items, organisations and webhooks live under `settings` (zoho-books.md, section 1)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ SCOPES = (
     "ZohoBooks.settings.READ",
     "ZohoBooks.settings.CREATE",
     "ZohoBooks.settings.UPDATE",
+    "ZohoBooks.settings.DELETE",
 )
 
 SIGN_IN = ZohoSignIn(product="zoho_books", scopes=SCOPES)

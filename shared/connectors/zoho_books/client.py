@@ -46,6 +46,8 @@ _MOST_FIND_PAGES = 5
 _PROBE_ROWS = 10
 HELPED = (CONTACTS, ITEMS)
 HELPER_LABEL = "Bothways ID"
+HOOK_NAME = "Bothways {entity}"
+HOOK_EVENTS = ("created", "edited", "deleted")
 HELPER_WHY = (
     "A field without duplicates that holds the id of the record which a customer or an item was made for: so that none "
     "is made twice, whatever happens on the way."
@@ -294,6 +296,44 @@ class BooksConnector:
             return
         body = {"label": HELPER_LABEL, "data_type": "string", "is_unique": True}
         self._http.call("POST", "/settings/fields", query=[("entity", MODULES[module].entity)], json=body)
+
+    # Webhooks (SU-8): one says where and with which secret, its workflow says when
+
+    def make_webhooks(self, url: str, secret: str) -> None:
+        """The new ones first: what two tell of at once is one change, what none tells of is found by the next sync."""
+        names = {HOOK_NAME.format(entity=MODULES[module].entity) for module in HELPED}
+        workflows = [one.workflow_id for one in self._hooks("workflows").workflows if one.workflow_name in names]
+        webhooks = [one.webhook_id for one in self._hooks("webhooks").webhooks if one.webhook_name in names]
+        for module in HELPED:
+            self._make_webhook(MODULES[module].entity, url, secret)
+        for workflow in workflows:
+            self._http.call("DELETE", "/settings/workflows/{id}", path={"id": workflow})
+        for webhook in webhooks:
+            self._http.call("DELETE", "/settings/webhooks/{id}", path={"id": webhook})
+
+    def _make_webhook(self, entity: str, url: str, secret: str) -> None:
+        name = HOOK_NAME.format(entity=entity)
+        hook = {
+            "webhook_name": name,
+            "url": url,
+            "method": "POST",
+            "entity": entity,
+            "events": list(HOOK_EVENTS),
+            "secret": secret,
+        }
+        made = parsed(RULES, schemas.Hooks, self._http.call("POST", "/settings/webhooks", json=hook)).webhook
+        if made is None or not made.webhook_id:
+            raise unclear(RULES.vendor, True, "did not tell the id of the webhook that it made")
+        workflow = {
+            "workflow_name": name,
+            "entity": entity,
+            "events": list(HOOK_EVENTS),
+            "actions": [{"action_type": "webhook", "action_id": made.webhook_id}],
+        }
+        self._http.call("POST", "/settings/workflows", json=workflow)
+
+    def _hooks(self, kind: str) -> schemas.Hooks:
+        return parsed(RULES, schemas.Hooks, self._http.call("GET", f"/settings/{kind}"))
 
     def _field_rows(self, module: Module) -> list[schemas.FieldRow]:
         answer = self._http.call("GET", "/settings/fields", query=[("entity", module.entity)])

@@ -101,6 +101,27 @@ class FieldRows(BaseModel):
     fields: list[FieldRow]
 
 
+class HookRow(BaseModel):
+    """A webhook, or the workflow that sets it off [I]."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+    webhook_id: str = ""
+    webhook_name: str = ""
+    workflow_id: str = ""
+    workflow_name: str = ""
+
+
+class Hooks(BaseModel):
+    """A list of either kind, or one that was made [I]."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    webhooks: list[HookRow] = []
+    workflows: list[HookRow] = []
+    webhook: HookRow | None = None
+
+
 _KINDS = {
     "number": FieldKind.NUMBER,
     "decimal": FieldKind.NUMBER,

@@ -83,6 +83,8 @@ class Connection(Base):
     sealed_previous_webhook_secret: Mapped[str | None]
     sealed_webhook_path_token: Mapped[str | None]
     webhook_path_hash: Mapped[str | None]
+    webhook_live_at: Mapped[datetime | None]
+    """When the first delivery came that was signed with the secret in force (SU-8)."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), onupdate=func.clock_timestamp())
 

@@ -275,3 +275,11 @@ def _clock(session: Session) -> datetime:
 
 def _rows(result: Any) -> int:
     return cast(CursorResult[Any], result).rowcount
+
+
+def note_webhook(session: Session, connection_id: int) -> None:
+    """Without `updated_at`: workers need not open the connection anew for it."""
+    session.execute(
+        text("UPDATE connection SET webhook_live_at = clock_timestamp() WHERE id = :id AND webhook_live_at IS NULL"),
+        {"id": connection_id},
+    )
