@@ -31,31 +31,48 @@ class Reader:
 
     def choose_pairs(self, works: Sequence[Work]) -> None:
         """Of several pairs that share the module: the one that a record is bound in, or is being given a twin in; else
-        the first whose type it is, which takes a read that serves for what follows. All are of one pair and side."""
+        the first whose type it is, which takes a read that serves for what follows. All are of one pair and side.
+
+        What a run listed is of the pair that its row shows, unless it was bound in another one since: that row is of
+        before that, and is not planned from."""
         if not works:
             return
         side, ids = works[0].side, [work.id for work in works]
         names = self._context.sharing(works[0].pair.name, side)
-        open_works = [work for work in works if not work.folded.staged]
-        if len(names) == 1 or not open_works:
+        if len(names) == 1:
             return
-        chosen: dict[RecordId, str] = {}
-        for name in names:
-            rows = self._known.bindings(name, side, ids)
-            live = {i: name for i, row in rows.items() if row.state == BindingState.LIVE}
-            begun = dict.fromkeys(self._known.intents(name, side, ids), name)
-            held = {i: name for i, row in rows.items() if row.state not in (BindingState.LIVE, BindingState.MOVED)}
-            chosen = {**held, **begun, **chosen, **live}
-        for work in open_works:
-            if work.id in chosen:
-                work.pair = self._context.pairs[chosen[work.id]]
-        unknown = [work for work in open_works if work.id not in chosen]
+        live, begun, held = self._taken_for(names, side, ids)
+        for work in works:
+            if not work.folded.staged:
+                chosen = live.get(work.id) or begun.get(work.id) or held.get(work.id)
+            elif work.pair.name in (live.get(work.id), begun.get(work.id)):
+                continue
+            else:
+                chosen = live.get(work.id) or begun.get(work.id)
+            if chosen is not None:
+                work.pair = self._context.pairs[chosen]
+        known = live.keys() | begun.keys() | held.keys()
+        unknown = [work for work in works if work.id not in known and not work.folded.staged]
         self.fetch_sources([work for work in unknown if work.earlier is None])
         for work in still_open(unknown):
             record = work.source or work.earlier
             pairs = [self._context.pairs[name] for name in names]
             if record is not None:
                 work.pair = next((pair for pair in pairs if in_scope(pair, side, record)), work.pair)
+
+    def _taken_for(
+        self, names: Sequence[str], side: Side, ids: Sequence[RecordId]
+    ) -> tuple[dict[RecordId, str], dict[RecordId, str], dict[RecordId, str]]:
+        """By record the pair in which it is bound; in which it is being given a twin; in which it was bound."""
+        live: dict[RecordId, str] = {}
+        begun: dict[RecordId, str] = {}
+        held: dict[RecordId, str] = {}
+        for name in reversed(names):  # the first pair goes first
+            rows = self._known.bindings(name, side, ids)
+            live |= {i: name for i, row in rows.items() if row.state == BindingState.LIVE}
+            held |= {i: name for i, row in rows.items() if row.state not in (BindingState.LIVE, BindingState.MOVED)}
+            begun |= dict.fromkeys(self._known.intents(name, side, ids), name)
+        return live, begun, held
 
     def load(self, works: Sequence[Work]) -> None:
         """What is known of the records, all of one pair and one side."""
@@ -85,20 +102,24 @@ class Reader:
                 work.deferred = work.binding is None  # a person unbound it just now: it needs other locks
 
     def lock_unbound(self, works: Sequence[Work]) -> None:
-        """Unbound records of either side with the same match key meet at one lock; and each is locked itself, or two
-        events of it, read before and after it was renamed, would both make its twin."""
+        """Unbound records of either side with the same match key meet at one lock; and each is locked itself, whichever
+        pair it is taken for, or two events of it, read before and after it was renamed, or was given a company, would
+        both make its twin."""
         unbound = [work for work in still_open(works) if work.binding is None and not work.roots]
         for work in unbound:
-            itself = f"{self._context.id}:{root_of(work.pair.name, work.side, work.id)}"
-            work.roots = tuple(dict.fromkeys((self._root(work), itself)))
+            names = (work.pair.name, self._context.sharing(work.pair.name, work.side)[0])
+            itself = [f"{self._context.id}:{root_of(name, work.side, work.id)}" for name in names]
+            work.roots = tuple(dict.fromkeys((self._root(work), *itself)))
         self._lock(unbound)
         if got := still_open(unbound):
-            ids = [work.id for work in got]
+            side, ids = got[0].side, [work.id for work in got]
             # Bound, or an intent committed or closed, between the first look and the lock.
-            bound = self._known.bindings(got[0].pair.name, got[0].side, ids)
-            intents = self._known.intents(got[0].pair.name, got[0].side, ids)
+            bound = set(self._known.bindings(got[0].pair.name, side, ids))
+            intents = self._known.intents(got[0].pair.name, side, ids)
+            others = [name for name in self._context.sharing(got[0].pair.name, side) if name != got[0].pair.name]
+            live, begun, _ = self._taken_for(others, side, ids)
             for work in got:
-                work.deferred = work.id in bound
+                work.deferred = work.id in bound or work.id in live or work.id in begun
                 work.intent = intents.get(work.id)
 
     def lock_twins(self, works: Sequence[Work]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.bus import LIVE
+from shared.bus import BULK, LIVE, Lane
 from shared.engine.context import lane_of
 from shared.engine.known import Known
 from shared.sync.model import RecordId, Side
@@ -278,6 +278,30 @@ def test_a_run_is_answered_by_a_webhook_of_a_contact_that_it_waits_for(family: W
     assert family.twin(new)
     reads = [call for call in family.calls(write=False) if call["record"] == new]
     assert len(reads) == 1, "the run does not send for it once more"
+
+
+@pytest.mark.rule("P3", "TR-11")
+@pytest.mark.parametrize("to", ["Acme", None])
+def test_a_contact_that_a_run_listed_as_what_it_is_not_any_more_is_made_once(family: World, to: str | None) -> None:
+    """The webhook of the change overtakes the run's event, whose row is of before it."""
+    office, acme = family.office, family.seed_of("Acme")
+    new = contact(family, "New", "new@acme.test", None if to else acme)
+    bulk = [Lane(family.integration, BULK, shard) for shard in range(office.settings.shards)]
+    for lane in bulk:
+        office.bus.pause(lane, 60)
+    run = family.runs.sync_now(family.actor, family.integration)
+    office.crew.until(lambda: any(office.bus.redis.xlen(lane.key) for lane in bulk), "the run has listed")
+    family.sandbox.edit(FSM, "Contacts", new, Company={"id": acme} if to else None)
+    tell(family, FSM, new)
+    office.crew.until(lambda: family.twin(new), "the webhook's event is worked on")
+    for lane in bulk:
+        office.bus.resume(lane)
+        office.crew.drain(lane)
+    office.crew.until(lambda: family.runs.get(family.actor, run).ended, "the run ends")
+    family.quiet()
+    made = [one["contact_name"] for one in family.sandbox.rows(BOOKS, "contacts") if one["contact_name"] != "Acme"]
+    inside = set(persons(family, "Acme")) - {"lee@acme.test"}
+    assert (made, inside) == (([], {"new@acme.test"}) if to else (["Ann New"], set()))
 
 
 @pytest.mark.rule("TR-6")
