@@ -24,7 +24,7 @@ from shared.integrations.registry import integration as declared_integration
 from shared.lease import Leases
 from shared.settings import Settings
 from shared.sync.events import shard_of
-from shared.sync.mapping import without_private
+from shared.sync.mapping import foreign_prices, without_foreign_prices, without_private
 from shared.sync.model import Pair, Policy, Side
 
 
@@ -113,6 +113,8 @@ class Context:
     facts: Mapping[tuple[str, Side], ModuleFacts]
     connectors: Mapping[Side, Connector]
     shards: int
+    foreign_prices: str = ""
+    """Why no run may begin: prices are mapped between two base currencies (TR-10). `pairs` are without them."""
 
     @property
     def org_ids(self) -> tuple[int, ...]:
@@ -168,6 +170,7 @@ def load_context(ports: Ports, integration_id: int) -> Context:
     connectors = {side: ports.connectors.get(one.id, one.updated_at) for side, one in connections.items()}
     pairs: dict[str, Pair] = {}
     facts: dict[tuple[str, Side], ModuleFacts] = {}
+    foreign: list[str] = []
     for declared in declaration.pairs:
         if declared.name not in synced:
             continue
@@ -179,7 +182,8 @@ def load_context(ports: Ports, integration_id: int) -> Context:
         fields = {side: facts[name, side].fields for side in Side}
         states = {side: one for side in Side if (one := facts[name, side].state_field) is not None}
         made = declaration.pair(name, fields[Side.LEFT], fields[Side.RIGHT], mapping, row.sync_type, states)
-        pairs[name] = without_private(made)
+        foreign += foreign_prices(made)
+        pairs[name] = without_foreign_prices(without_private(made))
     return Context(
         id=row.id,
         workspace_id=row.workspace_id,
@@ -194,6 +198,7 @@ def load_context(ports: Ports, integration_id: int) -> Context:
         facts=facts,
         connectors=connectors,
         shards=ports.settings.shards,
+        foreign_prices=" ".join(foreign),
     )
 
 

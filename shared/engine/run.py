@@ -288,6 +288,10 @@ class _RunWork:
             )
             if refusal is not None:
                 raise RunStopped(refusal.sentence, code=refusal.code)
+            if self._context.foreign_prices and run.kind == "sync":
+                raise RunStopped(
+                    f"{self._context.foreign_prices} Take them out of the mapping.", code="BASE_CURRENCIES_DIFFER"
+                )
             whole = run.kind != "sync" or self._compares(session, run)
             self._listing.open(session, whole=whole)
             session.execute(

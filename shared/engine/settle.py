@@ -76,7 +76,8 @@ class Settler:
         if answer.code == Code.TARGET_GONE and work.binding is not None:
             self.done(work, Action(ActionKind.SKIP, reason=Code.TWIN_DELETED))
             return
-        said = f"{answer.vendor_message} ({answer.vendor_code})" if answer.vendor_message else answer.vendor_code
+        named = f" ({answer.vendor_code})" if answer.vendor_code else ""
+        said = f"{answer.vendor_message}{named}" if answer.vendor_message else answer.vendor_code
         self.fail(work, answer.code, said)
 
     def fail(self, work: Work, code: str, detail: str = "") -> None:

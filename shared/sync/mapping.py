@@ -42,7 +42,8 @@ def forward(pair: FieldPair, value: Value, source: Side, target_def: FieldDef) -
     try:
         mapped = convert(_changed(pair, value, source), target_def.kind)
     except ValueError:
-        return Mapped(None, reason=Code.VALUE_NOT_MAPPED, field=label(target_def))
+        reason = Code.TAX_NOT_MAPPED if target_def.tax else Code.VALUE_NOT_MAPPED
+        return Mapped(None, reason=reason, field=label(target_def))
     fitted = fit(mapped, target_def)
     return Mapped(fitted.value, fitted.cut)
 
@@ -86,6 +87,33 @@ def without_private(pair: Pair) -> Pair:
     """A field that was marked as personal after it was mapped is carried no more (FM-2)."""
     lines = tuple(fp for fp in pair.mapping if not any(_is_private(pair, fp, side) for side in Side))
     return pair if len(lines) == len(pair.mapping) else replace(pair, mapping=lines)
+
+
+def without_foreign_prices(pair: Pair) -> Pair:
+    """A price is not carried between two base currencies (TR-10), whatever was mapped before that was known."""
+    lines = tuple(fp for fp in pair.mapping if not _currencies_differ(pair, fp))
+    return pair if len(lines) == len(pair.mapping) else replace(pair, mapping=lines)
+
+
+def foreign_prices(pair: Pair) -> tuple[str, ...]:
+    """A sentence for each price that is mapped between two base currencies."""
+    return tuple(
+        _differing(pair.left_fields[fp.left], pair.right_fields[fp.right])
+        for fp in pair.mapping
+        if _currencies_differ(pair, fp)
+    )
+
+
+def _differing(left: FieldDef, right: FieldDef) -> str:
+    return (
+        f"{label(left)} is in {left.currency} and {label(right)} in {right.currency}: where the base currencies "
+        "differ, prices may not be mapped."
+    )
+
+
+def _currencies_differ(pair: Pair, fp: FieldPair) -> bool:
+    left, right = pair.left_fields.get(fp.left), pair.right_fields.get(fp.right)
+    return bool(left and right and left.currency and right.currency and left.currency != right.currency)
 
 
 def _is_private(pair: Pair, fp: FieldPair, side: Side) -> bool:
@@ -167,6 +195,7 @@ class ProblemCode(StrEnum):
     KEY_NOT_MAPPED = "KEY_NOT_MAPPED"
     SHARED_FIELD = "SHARED_FIELD"
     TABLE_VALUE = "TABLE_VALUE"
+    CURRENCIES_DIFFER = "CURRENCIES_DIFFER"
     BETTER_NOT = "BETTER_NOT"
     """An integration advises against it (FM-12)."""
 
@@ -201,6 +230,8 @@ def _check_line(pair: Pair, fp: FieldPair) -> Iterator[MappingProblem]:
         yield _problem(ProblemCode.UNKNOWN_TRANSFORM, f"There is no transform called {name}.", fp)
     if left is None or right is None or unknown:
         return
+    if _currencies_differ(pair, fp):
+        yield _problem(ProblemCode.CURRENCIES_DIFFER, _differing(left, right), fp)
     yield from _check_access(fp, left, right)
     yield from _check_kinds(fp, left, right)
     yield from _check_table(fp, left, right)
@@ -304,7 +335,10 @@ def _check_mandatory(pair: Pair, side: Side) -> Iterator[MappingProblem]:
     if not filled:
         return
     filled |= set(pair.constants.get(side, {}))
+    foreign = {one.currency for one in pair.fields(side.other).values() if one.currency}
     for name, definition in pair.fields(side).items():
+        if definition.currency and foreign - {definition.currency}:
+            continue  # it may not be mapped (TR-10): nothing is made there
         if definition.required and not definition.read_only and name not in filled:
             text = f"{label(definition)} is mandatory in {pair.module(side)} and nothing is mapped to it."
             yield MappingProblem(ProblemCode.MANDATORY_NOT_MAPPED, text)

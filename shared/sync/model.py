@@ -49,7 +49,8 @@ class FieldDef:
     """What a vendor says of one field; `max_length` counts characters, `decimals` digits after the point.
 
     `bmp_only`: the vendor cuts text from the first character above U+FFFF on. `custom`: made by the organisation;
-    `wire_id`: the vendor's own id of it, where it is written by that.
+    `wire_id`: the vendor's own id of it, where it is written by that. `currency`: in which the amounts of a price are,
+    "" where it is no price, or where that is not known. `tax`: it names a tax.
     """
 
     name: str
@@ -64,6 +65,8 @@ class FieldDef:
     picklist: tuple[str, ...] = ()
     custom: bool = False
     wire_id: str = ""
+    currency: str = ""
+    tax: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from shared.sync.model import (
 from shared.sync.reasons import Code
 from shared.sync.values import is_blank
 
-_ORDER = (Code.KEY_CUT, Code.VALUE_NOT_MAPPED, Code.MANDATORY_FIELD_EMPTY)
+_ORDER = (Code.KEY_CUT, Code.VALUE_NOT_MAPPED, Code.TAX_NOT_MAPPED, Code.MANDATORY_FIELD_EMPTY)
 """Of several troubles the first is told: a value is corrected before what it leaves empty is filled."""
 
 

@@ -153,13 +153,13 @@ _ALL = (
     ),
     Reason(
         Code.TAX_NOT_MAPPED,
-        "The record's tax has no counterpart in the tax table",
-        "Add the tax to the table in the integration's settings.",
+        "The record's tax has no counterpart in the other organisation",
+        "Add a line for it to the table of the tax in the mapping, or the tax there: a sync adds none.",
     ),
     Reason(
         Code.CURRENCY_MISSING,
-        "The record's currency does not exist in the accounting organisation",
-        "Add the currency there; it is not created by a sync.",
+        "The record's currency does not exist in the other organisation:",
+        "Add the currency there. A sync adds none to Books, and to FSM only where `currencies_api` says that it can.",
     ),
     Reason(
         Code.DUPLICATES_NOT_ALLOWED,

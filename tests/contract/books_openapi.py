@@ -24,7 +24,7 @@ from openapi_core.testing import MockRequest
 
 FOLDER = Path(__file__).parents[3] / "shared" / "vendors" / "specs" / "zoho-books-v3"
 _HOST = "https://www.zohoapis.com"
-_FILES = ("contact-persons", "contacts", "items", "organizations")
+_FILES = ("contact-persons", "contacts", "currency", "items", "organizations", "taxes")
 
 UNDECLARED_PATHS = {("get", "/settings/fields"), ("post", "/settings/fields")}
 """Known from third parties alone."""

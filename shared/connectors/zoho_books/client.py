@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
+from shared.connectors._zoho.taxes import TAX
 from shared.connectors.base import (
     CallClass,
     Capabilities,
@@ -26,21 +27,23 @@ from shared.connectors.base import (
 from shared.connectors.errors import Answer, unclear
 from shared.connectors.http import VendorHttp, parsed
 from shared.connectors.vendor import Link, OrgChoice
-from shared.connectors.zoho_books import poll, schemas, settings
+from shared.connectors.zoho_books import lists, poll, schemas, settings
 from shared.connectors.zoho_books.errors import RULES
 from shared.connectors.zoho_books.modules import (
     CONTACT_PERSONS,
     CONTACTS,
+    CURRENCY,
     ITEMS,
     MODULES,
     PERSON_FIELDS,
     PRIMARY_ID,
+    TAX_ID,
     Module,
 )
 from shared.connectors.zoho_books.schemas import Row
 from shared.errors import ConfigError, NotFound, RecordRejected, UnsureWrite
 from shared.sync.inside import own_of, parent_of
-from shared.sync.model import Change, FieldDef, ModuleName, Record, RecordId, Value
+from shared.sync.model import Change, FieldDef, Fields, ModuleName, Record, RecordId, Value
 
 _MOST_FIND_PAGES = 5
 _PROBE_ROWS = 10
@@ -87,6 +90,11 @@ class BooksConnector:
         skip = bool(link.capabilities.flags.get(settings.SKIP_WEBHOOK_TRIGGER, True))
         self._write_headers = {"X-ZOHO-Skip-Webhook-Trigger": "true"} if skip else {}
         self._http = _http(link, [("organization_id", link.org_external_id)])
+        # Field -> (the field that takes the id, the list, why a record is refused whose value is not in it).
+        self._listed = {
+            CURRENCY: ("currency_id", lists.Listed(lists.currencies), "CURRENCY_MISSING"),
+            TAX: (TAX_ID, lists.Listed(lists.taxes), "TAX_NOT_MAPPED"),
+        }
         self._upsert_field = str(link.capabilities.flags.get(settings.UPSERT_FIELD, ""))
         custom = link.capabilities.custom_fields
         self._modules = {
@@ -193,6 +201,10 @@ class BooksConnector:
             body = schemas.create_body(known, drafts[0].fields)
             return (self._write_person("POST", "", {}, body, str(drafts[0].fields["contact_id"])),)
         draft = drafts[0]
+        try:
+            draft = replace(draft, fields=self._by_id(draft.fields))
+        except RecordRejected as error:
+            return (Rejected(error.code, "", error.vendor_message or ""),)
         if self.facts.modules[module].upserts and draft.stamp is not None:
             body = schemas.stamped_body(known, draft.fields, self._upsert_field, draft.stamp)
             once = {
@@ -221,6 +233,10 @@ class BooksConnector:
     def _update_whole(self, module: Module, edit: Edit) -> WriteResult:
         ofs = [change for change in edit.changes if module.name == CONTACTS and change.field in PERSON_FIELDS]
         own = [change for change in edit.changes if change not in ofs]
+        try:
+            own = self._changed_by_id(own)
+        except RecordRejected as error:
+            return Rejected(error.code, "", error.vendor_message or "")
         result: WriteResult = Written(edit.current.id, edit.current, edit.current.modified_at)
         if own:
             body = schemas.update_body(module, edit.current, own)
@@ -228,6 +244,35 @@ class BooksConnector:
         if ofs and isinstance(result, Written):
             result = self._update_primary(result.record or edit.current, edit.current.get(PRIMARY_ID), ofs)
         return result
+
+    def _by_id(self, fields: Fields) -> Fields:
+        """What a contact, or an item, is given by name is written by id. A new record without a value is not asked for
+        one. Raises RecordRejected where the organisation lacks it: none is made (TR-10)."""
+        given = dict(fields)
+        for name in self._listed.keys() & fields.keys():
+            value = given.pop(name)
+            if value is not None:
+                given[self._listed[name][0]] = self._id_of(name, value)
+        return given
+
+    def _changed_by_id(self, changes: Sequence[Change]) -> list[Change]:
+        """A tax that was taken away is taken away; a currency cannot be. Raises RecordRejected."""
+        found = []
+        for change in changes:
+            if change.field not in self._listed:
+                found.append(change)
+            elif change.new is not None:
+                found.append(Change(self._listed[change.field][0], None, self._id_of(change.field, change.new)))
+            elif change.field == TAX:
+                found.append(Change(TAX_ID, None, None))
+        return found
+
+    def _id_of(self, name: str, value: Value) -> str:
+        _, listed, refusal = self._listed[name]
+        found = listed.id_of(self._http, str(value))
+        if found is None:
+            raise RecordRejected(f"{name} is not in the list", code=refusal, vendor_message=str(value))
+        return found
 
     def _update_primary(self, contact: Record, primary: Value, changes: Sequence[Change]) -> WriteResult:
         """Where the contact has no person yet, it gets its first. The answer shows the person; when the contact changed
@@ -341,17 +386,27 @@ class BooksConnector:
 
     def probe(self) -> Capabilities:
         """Looks, by reading only, whether items have a modified time in lists, and are sorted by it when asked; and
-        reads the custom fields (FM-7)."""
-        custom = self._custom_fields()
+        reads the custom fields (FM-7) and the base currency (TR-10)."""
+        return Capabilities({**self._item_flags(), **self._base_currency()}, self._custom_fields())
+
+    def _item_flags(self) -> dict[str, bool | int | str]:
         try:
             newest, oldest = self._item_times("D"), self._item_times("A")
         except RecordRejected:
             plain = _all_timed(self._item_times(None))
-            flags = {settings.ITEMS_SORT_MODIFIED: False, settings.ITEMS_LIST_MODIFIED: plain}
-            return Capabilities(flags, custom)
+            return {settings.ITEMS_SORT_MODIFIED: False, settings.ITEMS_LIST_MODIFIED: plain}
         timed = _all_timed(newest)
-        sorts = timed and _is_sorted(newest, oldest)
-        return Capabilities({settings.ITEMS_SORT_MODIFIED: sorts, settings.ITEMS_LIST_MODIFIED: timed}, custom)
+        return {
+            settings.ITEMS_SORT_MODIFIED: timed and _is_sorted(newest, oldest),
+            settings.ITEMS_LIST_MODIFIED: timed,
+        }
+
+    def _base_currency(self) -> dict[str, bool | int | str]:
+        try:
+            found = lists.base_currency(self._http)
+        except RecordRejected:
+            return {}
+        return {settings.BASE_CURRENCY: found} if found else {}
 
     def _custom_fields(self) -> dict[str, tuple[FieldDef, ...]]:
         """Third parties use the call, the vendor does not document it: where it is refused, or answers in another

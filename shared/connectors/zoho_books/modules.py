@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from shared.connectors._zoho.taxes import TAX
 from shared.connectors.base import Capabilities, ListOrder, ModuleFacts
 from shared.connectors.custom_fields import with_custom
 from shared.connectors.zoho_books import settings
@@ -23,6 +24,10 @@ PERSON_LENGTHS = MappingProxyType({"first_name": 100, "last_name": 100, "email":
 PERSON_FIELDS = tuple(PERSON_LENGTHS)
 """Of the primary contact person: shown with the contact, written by the person's own calls only (FM-12, DU-10)."""
 PRIMARY_ID = "primary_contact_id"
+PRICE = "rate"
+TAX_ID = "tax_id"
+CURRENCY = "currency_code"
+"""Shown by the vendor, and written as `currency_id`."""
 PERSONS_READ_BATCH = 8
 """Persons of one customer come with one call; those of several cost a call each."""
 
@@ -58,9 +63,10 @@ _CONTACT = (
     FieldDef("payment_terms", FieldKind.NUMBER, "Payment terms (days)"),
     FieldDef("payment_terms_label", label="Payment terms"),
     FieldDef("currency_id", label="Currency id"),
-    FieldDef("currency_code", label="Currency", read_only=True),
+    FieldDef(CURRENCY, label="Currency"),
     FieldDef("is_taxable", FieldKind.BOOLEAN, "Taxable"),
-    FieldDef("tax_id", label="Tax id"),
+    FieldDef(TAX, label="Tax (name and rate)", tax=True),
+    FieldDef(TAX_ID, label="Tax id"),
     FieldDef("tax_name", label="Tax name", read_only=True),
     FieldDef("tax_exemption_id", label="Tax exemption id"),
     FieldDef("tax_authority_id", label="Tax authority id"),
@@ -93,7 +99,7 @@ CONTACT_LIST_FIELDS = frozenset(
         "payment_terms",
         "payment_terms_label",
         "currency_id",
-        "currency_code",
+        CURRENCY,
         *PERSON_FIELDS,
     }
 )
@@ -114,12 +120,13 @@ _PERSON = (
 
 _ITEM = (
     FieldDef("name", label="Name", required=True, max_length=100),
-    FieldDef("rate", FieldKind.NUMBER, "Rate", required=True),
+    FieldDef(PRICE, FieldKind.NUMBER, "Rate", required=True),
     FieldDef("description", label="Description", max_length=2_000),
     FieldDef("unit", label="Unit"),
     FieldDef("sku", label="SKU"),
     FieldDef("product_type", FieldKind.PICKLIST, "Type", picklist=("goods", "service", "digital_service")),
-    FieldDef("tax_id", label="Tax id"),
+    FieldDef(TAX, label="Tax (name and rate)", tax=True),
+    FieldDef(TAX_ID, label="Tax id"),
     FieldDef("tax_name", label="Tax name", read_only=True),
     FieldDef("tax_percentage", FieldKind.NUMBER, "Tax percentage", read_only=True),
     FieldDef("status", FieldKind.PICKLIST, "Status", read_only=True, picklist=("active", "inactive")),
@@ -199,6 +206,8 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
 
 
 def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
+    base = str(capabilities.flags.get(settings.BASE_CURRENCY, ""))
+    module = replace(module, fields=tuple(replace(f, currency=base) if f.name == PRICE else f for f in module.fields))
     custom = capabilities.custom_fields.get(module.name, ())
     if module.inside is not None:  # the calls of a person take none, by the vendor's file
         custom = tuple(replace(one, read_only=True) for one in custom)

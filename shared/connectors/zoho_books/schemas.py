@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from shared.connectors import wire
+from shared.connectors._zoho.taxes import TAX, tax_text
 from shared.connectors.zoho_books.modules import (
     ADDRESS_GROUPS,
     CONTACT_PERSONS,
@@ -14,6 +16,7 @@ from shared.connectors.zoho_books.modules import (
     MODULES,
     PERSON_FIELDS,
     PRIMARY_ID,
+    TAX_ID,
     Module,
 )
 from shared.sync.inside import inner_id
@@ -101,6 +104,38 @@ class FieldRows(BaseModel):
     fields: list[FieldRow]
 
 
+class Currency(BaseModel):
+    """Source: currency.yml, list-currencies-response [V]."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+    currency_id: str
+    currency_code: str
+    is_base_currency: bool = False
+
+
+class Currencies(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    currencies: list[Currency]
+
+
+class Tax(BaseModel):
+    """Source: taxes.yml, list-taxes-response [V]."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+    tax_id: str
+    tax_name: str
+    tax_percentage: Decimal
+
+
+class Taxes(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    taxes: list[Tax]
+
+
 class HookRow(BaseModel):
     """A webhook, or the workflow that sets it off [I]."""
 
@@ -157,9 +192,9 @@ def record_of(module: Module, row: Row, persons: Module = MODULES[CONTACT_PERSON
     custom = _custom_values(row)
     told = custom is not None or not module.custom
     fields = {
-        field.name: _value(field, source)
+        field.name: _tax(source) if field.name == TAX else _value(field, source)
         for field in module.fields
-        if not field.custom and (complete or field.name.partition(".")[0] in source)
+        if not field.custom and (complete or (TAX_ID if field.name == TAX else field.name.partition(".")[0]) in source)
     }
     if complete and custom is not None:
         fields |= {field.name: wire.decode(field.kind, custom.get(field.name)) for field in module.custom}
@@ -171,6 +206,11 @@ def record_of(module: Module, row: Row, persons: Module = MODULES[CONTACT_PERSON
         complete=complete and told,
         children=_persons_of(row, record_id, persons) if complete and module.name == CONTACTS else {},
     )
+
+
+def _tax(row: Mapping[str, object]) -> str | None:
+    rate = wire.decode(FieldKind.NUMBER, row.get("tax_percentage"))
+    return tax_text(wire.text(row.get("tax_name")), rate if isinstance(rate, Decimal) else None)
 
 
 def _custom_values(row: Mapping[str, object]) -> Mapping[str, object] | None:

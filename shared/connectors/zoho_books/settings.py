@@ -24,6 +24,9 @@ UPSERT_FIELD = "upsert_field"
 """text, set: api name of a custom field without duplicates, of contacts and items alike, that holds the id of the
 record which one was made for (SU-7). Then a create is an upsert, and is made once however often it is sent."""
 
+BASE_CURRENCY = "base_currency"
+"""text, probed: the code of the organisation's base currency, in which its items' prices are (TR-10)."""
+
 RECORD_URL = "record_url"
 """text, set: the address of a record's page for people, with {org}, {page} (the module) and {id} in it."""
 
@@ -35,6 +38,7 @@ SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
         SKIP_WEBHOOK_TRIGGER: bool,
         DUPLICATE_CONTACT_NAMES: bool,
         UPSERT_FIELD: str,
+        BASE_CURRENCY: str,
         RECORD_URL: str,
     }
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Self
 
 from pydantic import ValidationError
@@ -25,11 +26,12 @@ from shared.connectors.errors import Answer, complaint_error, unclear
 from shared.connectors.http import VendorHttp, parsed
 from shared.connectors.vendor import Link
 from shared.connectors.zoho_fsm import poll, schemas, settings
+from shared.connectors.zoho_fsm.currencies import Currencies
 from shared.connectors.zoho_fsm.errors import RULES, complaint_in
-from shared.connectors.zoho_fsm.modules import ITEMS, MODULES, PAGE_SIZE, STAMP, Module
+from shared.connectors.zoho_fsm.modules import CURRENCY, ITEMS, MODULES, PAGE_SIZE, RATE, STAMP, Module
 from shared.connectors.zoho_fsm.schemas import Row
 from shared.errors import ConfigError, NotFound, RecordRejected, UnsureWrite
-from shared.sync.model import FieldDef, Fields, ModuleName, Record, RecordId
+from shared.sync.model import FieldDef, Fields, ModuleName, Record, RecordId, Value
 
 _MOST_FIND_PAGES = 5
 _ITEM_PATHS = ("Products", "Service_And_Parts")
@@ -41,6 +43,7 @@ class FsmConnector:
     def __init__(self, link: Link, facts: VendorFacts) -> None:
         self.facts = facts
         self._capabilities = link.capabilities
+        self._currencies = Currencies()
         self._item_path = str(link.capabilities.flags.get(settings.ITEM_UPDATE_PATH, _ITEM_PATHS[0]))
         self._http = VendorHttp(
             base_url=f"{link.api_domain}/fsm/v1",
@@ -119,8 +122,11 @@ class FsmConnector:
         if len(drafts) > self.facts.modules[module].create_batch:
             raise ValueError("more drafts than a call takes")
         stamp_field = self.facts.modules[module].stamp_field
-        rows = [schemas.create_body(_stamped(draft, stamp_field)) for draft in drafts]
-        return self._write("POST", f"/{known.name}", {}, rows)
+        refused = [self._refused_currency(draft.fields.get(CURRENCY)) for draft in drafts]
+        good = [draft for draft, refusal in zip(drafts, refused, strict=True) if refusal is None]
+        rows = [schemas.create_body(_with_rate(_stamped(draft, stamp_field))) for draft in good]
+        written = iter(self._write("POST", f"/{known.name}", {}, rows) if rows else ())
+        return tuple(refusal or next(written) for refusal in refused)
 
     def update(self, module: ModuleName, edits: Sequence[Edit]) -> tuple[WriteResult, ...]:
         """One record a call: the vendor has no batch update. The engine sends one edit."""
@@ -130,10 +136,22 @@ class FsmConnector:
         edit = edits[0]
         if not edit.changes:
             return (Written(edit.current.id, edit.current, edit.current.modified_at),)
+        for change in edit.changes:
+            if change.field == CURRENCY and (refusal := self._refused_currency(change.new)) is not None:
+                return (refusal,)
         row = schemas.update_body(edit.current, edit.changes)
         if known.name == ITEMS:
             return self._update_item(edit.current.id, row)
         return self._write("PUT", f"/{known.name}/{{id}}", {"id": edit.current.id}, [row])
+
+    def _refused_currency(self, code: Value) -> Rejected | None:
+        if code is None or not self._capabilities.on(settings.CURRENCIES_API):
+            return None
+        try:
+            self._currencies.ensure(self._http, str(code))
+        except RecordRejected as error:
+            return _rejected(error, is_update=False)
+        return None
 
     def _update_item(self, record_id: RecordId, row: Row) -> tuple[WriteResult, ...]:
         """Third parties disagree on the path of an item's update: the one that worked last comes first."""
@@ -163,11 +181,20 @@ class FsmConnector:
             return (Unsure(str(why)),) * len(rows)
 
     def probe(self) -> Capabilities:
-        """Looks, by reading only, whether Modified_Time can be searched in every module; and reads the custom fields,
-        where the vendor lets us (FM-7)."""
+        """Looks, by reading only, whether Modified_Time can be searched in every module; and reads the custom fields
+        (FM-7) and the base currency (TR-10), where the vendor lets us."""
         found = {self._searches_time(module) for module in MODULES.values()}
         flags = {settings.MODIFIED_TIME_SEARCH: True in found and False not in found}
-        return Capabilities(flags, self._custom_fields())
+        return Capabilities({**flags, **self._base_currency()}, self._custom_fields())
+
+    def _base_currency(self) -> dict[str, bool | int | str]:
+        if not self._capabilities.on(settings.CURRENCIES_API):
+            return {}
+        try:
+            found = self._currencies.base(self._http)
+        except (RecordRejected, ConfigError):
+            return {}
+        return {settings.BASE_CURRENCY: found} if found else {}
 
     def _custom_fields(self) -> dict[str, tuple[FieldDef, ...]]:
         """The call exists and is refused under every scope that is known [T]: then a person tells them, for the org."""
@@ -211,6 +238,14 @@ def _paging(page: int) -> list[tuple[str, str]]:
 def _stamped(draft: Draft, stamp_field: str | None) -> Fields:
     fields = {name: value for name, value in draft.fields.items() if name != STAMP or stamp_field is not None}
     return fields | ({stamp_field: draft.stamp} if stamp_field and draft.stamp else {})
+
+
+def _with_rate(fields: Fields) -> Fields:
+    """With multi-currency on the vendor demands a rate beside the currency [V]. It is given once, and never again: what
+    people make of it stays (TR-10)."""
+    if fields.get(CURRENCY) is None or fields.get(RATE) is not None:
+        return fields
+    return {**fields, RATE: Decimal(1)}
 
 
 def _record(module: Module, row: Row, answer: Answer) -> Record:

@@ -27,6 +27,8 @@ TABLE = (
     Rule(Kind.REJECTED, "DUPLICATE_NAME", code="DUPLICATE_DATA"),
     Rule(Kind.REJECTED, "DUPLICATE_NAME", phrase="duplicate"),
     Rule(Kind.REJECTED, "FIELD_TOO_LONG", code="TOO_LONG"),
+    Rule(Kind.REJECTED, "CURRENCY_MISSING", code="NO_SUCH_CURRENCY"),
+    Rule(Kind.REJECTED, "TAX_NOT_MAPPED", code="NO_SUCH_TAX"),
     # INVALID_URL_PATTERN is 404 as well and says that our path is wrong: read as "gone" it would end every binding.
     Rule(Kind.REJECTED, "VENDOR_REJECTED", code="INVALID_URL_PATTERN"),
     # [I] How FSM answers for an id that does not exist is not established: 404, or INVALID_DATA about `id`.
@@ -63,8 +65,9 @@ def complaint_in(element: Mapping[str, object]) -> Complaint | None:
     """What an answer, or an element of it, complains of; None where it is a success.
 
     Shapes: {code, details, message, status: "error"} and {code: "ERROR", details: {code, message}, …}. A too long
-    text is INVALID_DATA whose details name `maximum_length`, an unknown id is INVALID_DATA about `id`: both get a
-    code of their own here. The field that is named goes into the message.
+    text is INVALID_DATA whose details name `maximum_length`, an unknown id is INVALID_DATA about `id`, a currency or a
+    tax that the organisation lacks one about `Currency`, `Tax_Name` [I]: each gets a code of its own here. The field
+    that is named goes into the message.
     """
     code = str(element.get("code") or "")
     if element.get("status") != "error" and code in _SUCCESS:
@@ -79,6 +82,10 @@ def complaint_in(element: Mapping[str, object]) -> Complaint | None:
         code = "TOO_LONG"
     elif code == "INVALID_DATA" and named == "id":
         code = "NO_SUCH_ID"
+    elif code == "INVALID_DATA" and named == "Currency":
+        code = "NO_SUCH_CURRENCY"
+    elif code == "INVALID_DATA" and named in ("Tax_Name", "Tax_Id"):
+        code = "NO_SUCH_TAX"
     return Complaint(code, f"{message} ({named})" if named else message)
 
 

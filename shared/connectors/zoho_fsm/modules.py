@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from shared.connectors._zoho.taxes import TAX
 from shared.connectors.base import Capabilities, ListOrder, ModuleFacts
 from shared.connectors.custom_fields import with_custom
 from shared.connectors.zoho_fsm import settings
@@ -18,6 +19,8 @@ PAGE_SIZE = 200
 _LINK_IDS = ("ZBilling_Id", "ZCRM_Id")
 STAMP = "ZBilling_Id"
 STATE = "$inactive"
+CURRENCY, RATE = "Currency", "Exchange_Rate"
+PRICE = "Unit_Price"
 ADDRESS_GROUPS = MappingProxyType({"Service_Address": "Service_", "Billing_Address": "Billing_"})
 """Writing name of an address -> the prefix that its keys have when they are read."""
 
@@ -41,6 +44,7 @@ def _address(group: str, label: str) -> tuple[FieldDef, ...]:
 
 
 _TAX = (
+    FieldDef(TAX, label="Tax (name and rate)", tax=True),
     FieldDef("Tax.Taxable", FieldKind.BOOLEAN, "Taxable"),
     FieldDef("Tax.Tax_Id", label="Tax id"),
     _text("Tax.Tax_Name", "Tax name"),
@@ -56,8 +60,8 @@ _COMPANY = (
     _text("Fax", "Fax"),
     _text("Website", "Website"),
     _text("Company_Type", "Company type"),
-    _text("Currency", "Currency"),
-    FieldDef("Exchange_Rate", FieldKind.NUMBER, "Exchange rate"),
+    _text(CURRENCY, "Currency"),
+    FieldDef(RATE, FieldKind.NUMBER, "Exchange rate"),
     *_TAX,
     FieldDef("Tax.Tax_Authority_Id", label="Tax authority id"),
     _text("Tax.Tax_Authority", "Tax authority"),
@@ -80,8 +84,8 @@ _CONTACT = (
     _text("Fax", "Fax"),
     FieldDef("Company.id", label="Company: id", read_only=True),
     FieldDef("Company.name", label="Company: name", read_only=True),
-    _text("Currency", "Currency"),
-    FieldDef("Exchange_Rate", FieldKind.NUMBER, "Exchange rate"),
+    _text(CURRENCY, "Currency"),
+    FieldDef(RATE, FieldKind.NUMBER, "Exchange rate"),
     *_TAX,
     *_address("Service_Address", "Service address"),
     *_address("Billing_Address", "Billing address"),
@@ -89,7 +93,7 @@ _CONTACT = (
 
 _ITEM = (
     _text("Name", "Name", required=True),
-    FieldDef("Unit_Price", FieldKind.NUMBER, "Unit price", required=True),
+    FieldDef(PRICE, FieldKind.NUMBER, "Unit price", required=True),
     # [V] The text says Part, list rows show Goods; [T] a third party writes Goods.
     FieldDef("Type", FieldKind.PICKLIST, "Type", required=True, picklist=("Service", "Goods")),
     _text("Description", "Description"),
@@ -141,6 +145,8 @@ HINT_NAMES: Mapping[str, ModuleName] = MappingProxyType(
 
 
 def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
+    base = str(capabilities.flags.get(settings.BASE_CURRENCY, ""))
+    module = replace(module, fields=tuple(replace(f, currency=base) if f.name == PRICE else f for f in module.fields))
     stamp = capabilities.on(settings.ZBILLING_ID_WRITABLE)
     stamp_field = FieldDef(STAMP, label="Zoho Finance id", read_only=not stamp)
     told = capabilities.custom_fields.get(module.name, ())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.connectors import wire
+from shared.connectors._zoho.taxes import TAX, tax_name, tax_text
 from shared.connectors.zoho_fsm.modules import ADDRESS_GROUPS, FULL_NAME, STAMP, Module
 from shared.sync.model import Change, FieldDef, FieldKind, Fields, Record, RecordId, Value
 
@@ -97,9 +99,9 @@ def record_of(module: Module, row: Row) -> Record:
         raise ValueError("a record without id")
     unsaid = {name for name in module.lookups if name not in row}
     fields = {
-        field.name: _full_name(row) if field.name == FULL_NAME else _value(field, row)
+        field.name: _MADE[field.name](row) if field.name in _MADE else _value(field, row)
         for field in (*module.fields, FieldDef(STAMP))
-        if field.name.partition(".")[0] not in unsaid
+        if ("Tax" if field.name == TAX else field.name.partition(".")[0]) not in unsaid
     }
     # Custom fields are scalars at the top whose names end in __C; they are written as they are read.
     fields |= {name: wire.decode(_kind_of(value), value) for name, value in row.items() if name.endswith("__C")}
@@ -116,6 +118,31 @@ def record_of(module: Module, row: Row) -> Record:
 def _full_name(row: Row) -> str | None:
     parts = (wire.text(row.get(name)) for name in ("First_Name", "Last_Name"))
     return " ".join(part.strip() for part in parts if part) or None
+
+
+def _tax(row: Row) -> str | None:
+    group = row.get("Tax")
+    if not isinstance(group, Mapping):
+        return None
+    rate = wire.decode(FieldKind.NUMBER, group.get("Tax_Percentage"))
+    return tax_text(wire.text(group.get("Tax_Name")), rate if isinstance(rate, Decimal) else None)
+
+
+_MADE = {FULL_NAME: _full_name, TAX: _tax}
+
+
+def with_tax_group(fields: Fields) -> Fields:
+    """The vendor takes a tax by its name; its id and its rate follow [I]."""
+    if TAX not in fields:
+        return fields
+    given = {name: value for name, value in fields.items() if name != TAX}
+    text = fields[TAX]
+    named = {"Tax.Tax_Name": None, "Tax.Tax_Id": None} if text is None else _named(str(text))
+    return {**given, **named}
+
+
+def _named(text: str) -> dict[str, Value]:
+    return {"Tax.Taxable": True, "Tax.Tax_Name": tax_name(text), "Tax.Tax_Id": None}
 
 
 def _kind_of(value: object) -> FieldKind:
@@ -145,7 +172,7 @@ def _read_key(group: str, inner: str) -> str:
 
 def create_body(fields: Fields) -> Row:
     """Blank fields are left out: the vendor's own defaults apply."""
-    return wire.nested((name, value) for name, value in fields.items() if value is not None)
+    return wire.nested((name, value) for name, value in with_tax_group(fields).items() if value is not None)
 
 
 def update_body(current: Record, changes: Iterable[Change]) -> Row:
@@ -153,7 +180,7 @@ def update_body(current: Record, changes: Iterable[Change]) -> Row:
 
     A group that was not there has no id and is sent without one.
     """
-    changed = {change.field: change.new for change in changes}
+    changed = dict(with_tax_group({change.field: change.new for change in changes}))
     groups = {name.partition(".")[0] for name in changed if "." in name}
     kept = {
         name: value
@@ -166,6 +193,22 @@ def update_body(current: Record, changes: Iterable[Change]) -> Row:
 def _kept_in_group(name: str, value: Value) -> bool:
     # The percentage follows from the tax; an id that is not there must not be sent as null.
     return name != "Tax.Tax_Percentage" and not (name.endswith(".id") and value is None)
+
+
+class Currency(BaseModel):
+    """In the shape of the CRM's [I]."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    iso_code: str
+    is_active: bool = True
+    is_base: bool = False
+
+
+class Currencies(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    currencies: list[Currency]
 
 
 class Written(BaseModel):

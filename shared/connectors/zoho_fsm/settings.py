@@ -22,6 +22,14 @@ ITEM_UPDATE_PATH = "item_update_path"
 INACTIVE_WRITABLE = "inactive_writable"
 """bool, set: `$inactive` can be written by API (TR-9), of which the vendor says nothing. Off: a person is told to."""
 
+CURRENCIES_API = "currencies_api"
+"""bool, set: currencies can be listed and added by API as those of the CRM can, of which the vendor says nothing
+(TR-10). Off: a record in a currency that FSM lacks fails, and a person adds it."""
+
+BASE_CURRENCY = "base_currency"
+"""text, set, or probed where `currencies_api` is on: the code of the organisation's base currency, in which its items'
+prices are (TR-10)."""
+
 RECORD_URL = "record_url"
 """text, set: the address of a record's page for people, with {org}, {page} (the module) and {id} in it."""
 
@@ -32,6 +40,8 @@ SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
         CREATE_BATCH: int,
         ITEM_UPDATE_PATH: str,
         INACTIVE_WRITABLE: bool,
+        CURRENCIES_API: bool,
+        BASE_CURRENCY: str,
         RECORD_URL: str,
     }
 )
