@@ -1,4 +1,4 @@
-"""Mappings over REST (FM-1 to FM-4)."""
+"""Mappings over REST (FM-1 to FM-4, FM-11)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ class Lines(BaseModel):
     lines: Annotated[list[Line], Field(max_length=MOST_LINES)]
 
 
+class Saved(Lines):
+    """`last_change_wins`: other integrations write some of these fields too, and that is agreed to (FM-11)."""
+
+    last_change_wins: bool = False
+
+
 @router.get("", summary="The mapping in force, and the fields that may be mapped", **needs(Permission.VIEW))
 def get_mapping(doors: TheDoors, actor: TheActor, integration_id: Id, pair: Short) -> MappingView:
     return doors.mappings.get(actor, integration_id, pair)
@@ -39,10 +45,12 @@ def check_mapping(
 
 
 @router.put("", summary="Save a mapping; its records are due in the next sync", **needs(Permission.CONFIGURE))
-def save_mapping(doors: TheDoors, actor: TheActor, integration_id: Id, pair: Short, given: Lines) -> MappingView:
-    return doors.mappings.save(actor, integration_id, pair, given.lines)
+def save_mapping(doors: TheDoors, actor: TheActor, integration_id: Id, pair: Short, given: Saved) -> MappingView:
+    return doors.mappings.save(actor, integration_id, pair, given.lines, last_change_wins=given.last_change_wins)
 
 
 @router.delete("", summary="Back to the default mapping", **needs(Permission.CONFIGURE))
-def reset_mapping(doors: TheDoors, actor: TheActor, integration_id: Id, pair: Short) -> MappingView:
-    return doors.mappings.save(actor, integration_id, pair, None)
+def reset_mapping(
+    doors: TheDoors, actor: TheActor, integration_id: Id, pair: Short, last_change_wins: bool = False
+) -> MappingView:
+    return doors.mappings.save(actor, integration_id, pair, None, last_change_wins=last_change_wins)

@@ -58,8 +58,10 @@ def choose_policy(doors: TheDoors, actor: TheActor, integration_id: Id, chosen: 
     summary="The mapping of this pair is right as it stands",
     **needs(Permission.CONFIGURE),
 )
-def confirm_mapping(doors: TheDoors, actor: TheActor, integration_id: Id, pair: Short) -> SetupView:
-    return doors.setup.confirm_mapping(actor, integration_id, pair)
+def confirm_mapping(
+    doors: TheDoors, actor: TheActor, integration_id: Id, pair: Short, last_change_wins: bool = False
+) -> SetupView:
+    return doors.setup.confirm_mapping(actor, integration_id, pair, last_change_wins=last_change_wins)
 
 
 @router.post(

@@ -19,6 +19,7 @@ from shared.integrations.base import Integration as Declaration
 from shared.integrations.defaults import Line
 from shared.integrations.registry import integration as declared
 from shared.services.connections import capabilities_of
+from shared.services.shared_fields import SharedField, must_be_agreed, shared_fields
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
 from shared.sync.mapping import MappingProblem, label
@@ -42,7 +43,8 @@ class FieldView:
 
 @dataclass(frozen=True, slots=True)
 class MappingView:
-    """`default`: nobody has changed it. `problems` are warnings, and what a vendor's change has broken since."""
+    """`default`: nobody has changed it. `problems` are warnings, and what a vendor's change has broken since. `shared`:
+    fields that other integrations write too (FM-11)."""
 
     integration_id: int
     pair: str
@@ -50,6 +52,7 @@ class MappingView:
     default: bool
     lines: tuple[Line, ...]
     problems: tuple[MappingProblem, ...]
+    shared: tuple[SharedField, ...]
     left_module: str
     left_fields: tuple[FieldView, ...]
     right_module: str
@@ -78,19 +81,29 @@ class MappingService:
             row = load_own(session, actor.workspace, integration_id)
             return _checked(session, row, pair, lines)[1]
 
-    def save(self, actor: Actor, integration_id: int, pair: str, lines: Sequence[Line] | None) -> MappingView:
+    def save(
+        self,
+        actor: Actor,
+        integration_id: int,
+        pair: str,
+        lines: Sequence[Line] | None,
+        *,
+        last_change_wins: bool = False,
+    ) -> MappingView:
         """`lines` None: the defaults again. All bound records of the pair are due in the next sync (FM-4).
 
-        Raises Refused, naming all that is wrong, and saves nothing then.
+        `last_change_wins`: it is agreed that other integrations write some of these fields too (FM-11); it need not be
+        said again for the same ones. Raises Refused, naming all that is wrong, and saves nothing then.
         """
         actor.must(Permission.CONFIGURE)
         with self._db.transaction() as session:
             row = load_own(session, actor.workspace, integration_id, lock=True)
             declaration = declared(row.kind)
             wanted = tuple(lines) if lines is not None else _lines(declaration.declaration(pair).defaults)
-            _, problems = _checked(session, row, pair, wanted)
+            made, problems = _checked(session, row, pair, wanted)
             if wrong := [one.sentence for one in problems if not one.warning]:
                 raise Refused("The mapping was not saved. " + " ".join(wrong), code="MAPPING_REFUSED")
+            must_be_agreed(row, pair, shared_fields(session, row, made), last_change_wins=last_change_wins)
             before = row.mapping.get(pair)
             after = None if lines is None else [_plain(line) for line in wanted]
             if before != after:
@@ -101,9 +114,14 @@ class MappingService:
                     Action.MAPPING_SAVED,
                     row.id,
                     before={"pair": pair, "lines": before or "default"},
-                    after={"pair": pair, "lines": after or "default"},
+                    after={"pair": pair, "lines": after or "default", "shared": row.shared_agreed.get(pair, [])},
                 )
             return _view(session, row, pair)
+
+    def agree(self, session: Session, row: Integration, pair: str, *, last_change_wins: bool) -> None:
+        """As `save` does, for the mapping in force. Raises Refused."""
+        made, _ = _checked(session, row, pair, _in_force(row, pair))
+        must_be_agreed(row, pair, shared_fields(session, row, made), last_change_wins=last_change_wins)
 
 
 def _store(session: Session, row: Integration, pair: str, lines: list[dict[str, object]] | None) -> None:
@@ -153,21 +171,28 @@ def _fields(
 
 def _view(session: Session, row: Integration, pair: str) -> MappingView:
     declaration = declared(row.kind).declaration(pair)
-    chosen = row.mapping.get(pair)
-    lines = _lines(declaration.defaults) if chosen is None else tuple(Line.model_validate(line) for line in chosen)
+    lines = _in_force(row, pair)
     made, problems = _checked(session, row, pair, lines)
     return MappingView(
         integration_id=row.id,
         pair=pair,
         label=declaration.label,
-        default=chosen is None,
+        default=row.mapping.get(pair) is None,
         lines=lines,
         problems=problems,
+        shared=shared_fields(session, row, made),
         left_module=declaration.left_module,
         left_fields=_offered(made.left_fields),
         right_module=declaration.right_module,
         right_fields=_offered(made.right_fields),
     )
+
+
+def _in_force(row: Integration, pair: str) -> tuple[Line, ...]:
+    chosen = row.mapping.get(pair)
+    if chosen is None:
+        return _lines(declared(row.kind).declaration(pair).defaults)
+    return tuple(Line.model_validate(line) for line in chosen)
 
 
 def _offered(fields: Mapping[str, FieldDef]) -> tuple[FieldView, ...]:

@@ -92,15 +92,18 @@ class SetupService:
             self._do(session, actor, row, POLICY, before, {"policy": policy.value, "sync_type": sync_type})
             return _view(row)
 
-    def confirm_mapping(self, actor: Actor, integration_id: int, pair: str) -> SetupView:
+    def confirm_mapping(
+        self, actor: Actor, integration_id: int, pair: str, *, last_change_wins: bool = False
+    ) -> SetupView:
         """The mapping of the pair is right as it stands; `MappingService.save` changes it. Raises Refused, naming what
-        is wrong with it."""
+        is wrong with it. `last_change_wins` as there."""
         actor.must(Permission.CONFIGURE)
         mapping = self._mappings.get(actor, integration_id, pair)
         if wrong := [one.sentence for one in mapping.problems if not one.warning]:
             raise Refused(f"The mapping of {pair} cannot be used. " + " ".join(wrong), code="MAPPING_REFUSED")
         with self._db.transaction() as session:
             row = _draft(session, actor, integration_id)
+            self._mappings.agree(session, row, pair, last_change_wins=last_change_wins)
             self._do(session, actor, row, mapping_step(pair), {}, {})
             return _view(row)
 

@@ -31,6 +31,9 @@ def mapping(
     check: Annotated[Path | None, _File] = None,
     save: Annotated[Path | None, _File] = None,
     default: Annotated[bool, typer.Option("--default", help="Back to the default mapping.")] = False,
+    last_change_wins: Annotated[
+        bool, typer.Option("--last-change-wins", help="Agree that other integrations write these fields too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the mapping of a pair of modules, check another one, or save it; its records follow with the next sync.
@@ -52,7 +55,8 @@ def mapping(
                 tell("Nothing is wrong with it.")
             return
         if save is not None or default:
-            view = opened.mappings.save(actor, integration, modules, None if save is None else _lines(save))
+            lines = None if save is None else _lines(save)
+            view = opened.mappings.save(actor, integration, modules, lines, last_change_wins=last_change_wins)
             say("Saved. All its records are due in the next sync.")
         else:
             view = opened.mappings.get(actor, integration, modules)
@@ -77,6 +81,8 @@ def _show(view: MappingView) -> None:
     table((view.left_module, "", view.right_module, ""), rows)
     for one in view.problems:
         tell(f"{'Note' if one.warning else 'Wrong'}: {one.sentence}")
+    for shared in view.shared:
+        tell(f"Note: {shared.label} is written by {', '.join(shared.others)} too; the last change wins.")
 
 
 def _sides(view: MappingView) -> tuple[tuple[str, tuple[FieldView, ...]], ...]:

@@ -27,6 +27,9 @@ def setup(
     confirm: Annotated[
         str | None, typer.Option(metavar="MODULES", help="Their mapping is right as `bothways mapping` shows it.")
     ] = None,
+    last_change_wins: Annotated[
+        bool, typer.Option("--last-change-wins", help="With --confirm: other integrations write these fields too.")
+    ] = False,
     enable: Annotated[bool, typer.Option("--enable", help="Save and enable, once, when all steps are done.")] = False,
     discard: Annotated[bool, typer.Option("--discard", help="The draft is not wanted any more.")] = False,
     as_json: Json = False,
@@ -47,7 +50,7 @@ def setup(
             chosen = policy or Policy(view.policy)
             view = opened.setup.choose(actor, integration, chosen, sync_type or view.sync_type)
         elif confirm is not None:
-            view = opened.setup.confirm_mapping(actor, integration, confirm)
+            view = opened.setup.confirm_mapping(actor, integration, confirm, last_change_wins=last_change_wins)
         elif enable:
             view = opened.setup.enable(actor, integration)
     if wants_json(context, as_json):
