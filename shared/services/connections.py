@@ -101,14 +101,15 @@ class WebhookSetup:
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
     """Whom a delivery is for, by its path token; `secrets` are the current and, while it is rotated, the previous.
-    `live`: a delivery with the current one has come."""
+    `live`: a delivery with the current one has come; `sealed_secret` tells later whether that is still in force."""
 
     connection_id: int
     org_id: int
     workspace_id: int
     vendor: VendorName
     secrets: tuple[SecretStr, ...] = field(repr=False)
-    live: bool = True
+    live: bool
+    sealed_secret: str = field(repr=False)
 
 
 class ConnectionService:
@@ -402,12 +403,14 @@ class ConnectionService:
             VendorName(connection.vendor),
             tuple(secret for secret in found if secret is not None),
             connection.webhook_live_at is not None,
+            connection.sealed_webhook_secret or "",
         )
 
-    def note_webhook(self, connection_id: int) -> None:
-        """A delivery came that was signed with the secret in force. Only the first is noted."""
+    def note_webhook(self, target: WebhookTarget) -> None:
+        """A delivery came that was signed with the first of its secrets. Only the first one is noted, and only where
+        that secret is still in force: whoever asks may have looked before it was renewed."""
         with self._database.transaction() as session:
-            repository.note_webhook(session, connection_id)
+            repository.note_webhook(session, target.connection_id, target.sealed_secret)
 
     def webhook_paths(self) -> frozenset[str]:
         """The hashes of all path tokens."""

@@ -268,7 +268,7 @@ class EventService:
         target = known.target
         with suppress(WebhookRefused, Unavailable):
             get_vendor(vendor).webhooks.verify(request, [target.secrets[0].get_secret_value()])
-            self._connections.note_webhook(target.connection_id)
+            self._connections.note_webhook(target)
             with self._lock:
                 self._cache[_cache_key(vendor, path_token)] = replace(known, target=replace(target, live=True))
 

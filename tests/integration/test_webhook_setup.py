@@ -7,6 +7,7 @@ import json
 import pytest
 
 from shared.errors import Refused
+from shared.services import events
 from tests.integration.crew import await_that
 from tests.integration.test_doors import BODIES, Door, door
 from tests.integration.world import BOOKS, FSM, Json
@@ -55,6 +56,19 @@ def test_a_new_secret_is_awaited_anew_and_the_one_before_does_not_count(door: Do
     assert door.deliver(vendor, BODIES[vendor]).status_code == 200
     assert view(door, vendor)["webhook_live_at"] is not None
     door.world.office.connections.rotate_webhook_secret(door.world.actor, connection)
+    assert view(door, vendor)["webhook_live_at"] is None
+
+
+@pytest.mark.parametrize("vendor", [FSM, BOOKS])
+def test_a_door_that_does_not_know_of_the_new_secret_yet_notes_nothing(
+    door: Door, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "CACHE_S", 600.0)
+    before = door.secret(vendor)
+    door.deliver(vendor, BODIES[vendor], secret="of somebody else")  # the door has looked now
+    connection = door.world.orgs[vendor].connection_id
+    door.world.office.connections.rotate_webhook_secret(door.world.actor, connection)
+    assert door.deliver(vendor, BODIES[vendor], secret=before).status_code == 200
     assert view(door, vendor)["webhook_live_at"] is None
 
 

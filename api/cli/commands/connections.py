@@ -201,34 +201,38 @@ def webhook(
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait for the first delivery so long.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """What to enter at the vendor so that its changes come at once, and whether they do. Shows the secret."""
+    """What to enter at the vendor so that its changes come at once. Shows the secret, unless it makes or waits."""
     with doors() as opened:
         actor = opened.host()
         if create:
             opened.connections.make_webhooks(actor, connection, opened.settings.public_base)
-        hook = _webhook(opened, actor, connection, show_secret=True)
-        if wait and not hook["live_at"]:
-            hook["live_at"] = _awaited(opened, actor, connection, wait)
+        hook = None if create or wait else _webhook(opened, actor, connection, show_secret=True)
+        live_at = _awaited(opened, actor, connection, wait)
     if wants_json(context, as_json):
-        tell_json(hook)
-    elif create:
-        tell("The webhooks are made.")
-    elif not wait:
-        _tell_webhook(hook)
-    if not wants_json(context, as_json):
-        _tell_live(hook["live_at"])
-    if wait and not hook["live_at"]:
+        tell_json({"connection_id": connection, **(hook or {}), "webhook_live_at": live_at})
+    else:
+        if create:
+            tell("The webhooks are made.")
+        if hook is not None:
+            _tell_webhook(hook)
+        _tell_live(live_at)
+    if wait and live_at is None:
         raise typer.Exit(1)
 
 
 def _awaited(opened: Doors, actor: Actor, connection_id: int, wait_s: float) -> datetime | None:
-    say("Change any record there now; waiting for the vendor to tell of it.")
+    """When the first delivery with the secret in force came; looked for again for so long."""
     ends = time.monotonic() + wait_s
-    while time.monotonic() < ends:
-        if (live := opened.connections.describe(actor, connection_id).webhook_live_at) is not None:
-            return live
-        time.sleep(min(0.5, max(0.0, ends - time.monotonic())))
-    return None
+    asked = False
+    while True:
+        live_at = opened.connections.describe(actor, connection_id).webhook_live_at
+        left_s = ends - time.monotonic()
+        if live_at is not None or left_s <= 0:
+            return live_at
+        if not asked:
+            asked = True
+            say("Change any record there now; waiting for the vendor to tell of it.")
+        time.sleep(min(0.5, left_s))
 
 
 def _tell_live(live_at: datetime | None) -> None:
@@ -283,7 +287,6 @@ def _webhook(opened: Doors, actor: Actor, connection_id: int, show_secret: bool)
         "connection_id": connection_id,
         "vendor": view.vendor,
         "url": base + setup.path,
-        "live_at": view.webhook_live_at,
         **({"secret": setup.secret.get_secret_value()} if show_secret else {}),
         "steps": steps.steps,
         "values": steps.values,

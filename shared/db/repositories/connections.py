@@ -277,9 +277,12 @@ def _rows(result: Any) -> int:
     return cast(CursorResult[Any], result).rowcount
 
 
-def note_webhook(session: Session, connection_id: int) -> None:
+def note_webhook(session: Session, connection_id: int, sealed_secret: str) -> None:
     """Without `updated_at`: workers need not open the connection anew for it."""
     session.execute(
-        text("UPDATE connection SET webhook_live_at = clock_timestamp() WHERE id = :id AND webhook_live_at IS NULL"),
-        {"id": connection_id},
+        text(
+            "UPDATE connection SET webhook_live_at = clock_timestamp() "
+            "WHERE id = :id AND webhook_live_at IS NULL AND sealed_webhook_secret = :sealed"
+        ),
+        {"id": connection_id, "sealed": sealed_secret},
     )
