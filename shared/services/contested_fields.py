@@ -20,7 +20,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class SharedField:
+class ContestedField:
     """`others`: names of the integrations that write it too."""
 
     side: Side
@@ -33,9 +33,9 @@ class SharedField:
         return f"{self.side.value}:{self.name}"
 
 
-def shared_fields(session: Session, row: Integration, pair: Pair) -> tuple[SharedField, ...]:
-    """In the mapping's order. A field that is set as a record is made, and never again, is not shared."""
-    found: dict[str, SharedField] = {}
+def contested_fields(session: Session, row: Integration, pair: Pair) -> tuple[ContestedField, ...]:
+    """In the mapping's order. A field that is set as a record is made, and never again, is not contested."""
+    found: dict[str, ContestedField] = {}
     for other in _others(session, row):
         for side in Side:
             theirs = _written_there(other, _org(row, side), pair.module(side), pair.scope.get(side, {}))
@@ -46,24 +46,24 @@ def shared_fields(session: Session, row: Integration, pair: Pair) -> tuple[Share
                 shown = label(definition) if definition is not None else name
                 before = found.get(f"{side.value}:{name}")
                 names = (*(before.others if before else ()), other.name)
-                one = SharedField(side, name, shown, tuple(dict.fromkeys(names)))
+                one = ContestedField(side, name, shown, tuple(dict.fromkeys(names)))
                 found[one.key] = one
     return tuple(found.values())
 
 
-def must_be_agreed(row: Integration, pair: str, shared: Sequence[SharedField], *, last_change_wins: bool) -> None:
+def must_be_agreed(row: Integration, pair: str, contested: Sequence[ContestedField], *, last_change_wins: bool) -> None:
     """Notes the agreement where it is given. Raises Refused, naming the fields and the others, where it is missing."""
-    agreed = set(row.shared_agreed.get(pair, ()))
-    asked = [one for one in shared if one.key not in agreed]
+    agreed = set(row.contested_agreed.get(pair, ()))
+    asked = [one for one in contested if one.key not in agreed]
     if asked and not last_change_wins:
-        raise Refused(_sentence(asked), code="FIELD_SHARED")
-    kept = sorted(one.key for one in shared)
+        raise Refused(_sentence(asked), code="FIELD_CONTESTED")
+    kept = sorted(one.key for one in contested)
     if kept != sorted(agreed):
-        others = {name: keys for name, keys in row.shared_agreed.items() if name != pair}
-        row.shared_agreed = {**others, pair: kept} if kept else others
+        others = {name: keys for name, keys in row.contested_agreed.items() if name != pair}
+        row.contested_agreed = {**others, pair: kept} if kept else others
 
 
-def _sentence(asked: Sequence[SharedField]) -> str:
+def _sentence(asked: Sequence[ContestedField]) -> str:
     names = ", ".join(dict.fromkeys(name for one in asked for name in one.others))
     shown = ", ".join(one.label for one in asked[:SHOWN])
     more = f" and {len(asked) - SHOWN} more" if len(asked) > SHOWN else ""

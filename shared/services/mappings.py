@@ -19,7 +19,7 @@ from shared.integrations.base import Integration as Declaration
 from shared.integrations.defaults import Line
 from shared.integrations.registry import integration as declared
 from shared.services.connections import capabilities_of
-from shared.services.shared_fields import SharedField, must_be_agreed, shared_fields
+from shared.services.contested_fields import ContestedField, contested_fields, must_be_agreed
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
 from shared.sync.mapping import MappingProblem, label
@@ -43,8 +43,8 @@ class FieldView:
 
 @dataclass(frozen=True, slots=True)
 class MappingView:
-    """`default`: nobody has changed it. `problems` are warnings, and what a vendor's change has broken since. `shared`:
-    fields that other integrations write too (FM-11)."""
+    """`default`: nobody has changed it. `problems` are warnings, and what a vendor's change has broken since.
+    `contested`: fields that other integrations write too (FM-11)."""
 
     integration_id: int
     pair: str
@@ -52,7 +52,7 @@ class MappingView:
     default: bool
     lines: tuple[Line, ...]
     problems: tuple[MappingProblem, ...]
-    shared: tuple[SharedField, ...]
+    contested: tuple[ContestedField, ...]
     left_module: str
     left_fields: tuple[FieldView, ...]
     right_module: str
@@ -103,25 +103,27 @@ class MappingService:
             made, problems = _checked(session, row, pair, wanted)
             if wrong := [one.sentence for one in problems if not one.warning]:
                 raise Refused("The mapping was not saved. " + " ".join(wrong), code="MAPPING_REFUSED")
-            must_be_agreed(row, pair, shared_fields(session, row, made), last_change_wins=last_change_wins)
+            agreed = row.contested_agreed.get(pair, [])
+            must_be_agreed(row, pair, contested_fields(session, row, made), last_change_wins=last_change_wins)
             before = row.mapping.get(pair)
             after = None if lines is None else [_plain(line) for line in wanted]
             if before != after:
                 _store(session, row, pair, after)
+            if before != after or agreed != row.contested_agreed.get(pair, []):
                 audit.record(
                     session,
                     actor,
                     Action.MAPPING_SAVED,
                     row.id,
-                    before={"pair": pair, "lines": before or "default"},
-                    after={"pair": pair, "lines": after or "default", "shared": row.shared_agreed.get(pair, [])},
+                    before={"pair": pair, "lines": before or "default", "contested": agreed},
+                    after={"pair": pair, "lines": after or "default", "contested": row.contested_agreed.get(pair, [])},
                 )
             return _view(session, row, pair)
 
     def agree(self, session: Session, row: Integration, pair: str, *, last_change_wins: bool) -> None:
         """As `save` does, for the mapping in force. Raises Refused."""
         made, _ = _checked(session, row, pair, _in_force(row, pair))
-        must_be_agreed(row, pair, shared_fields(session, row, made), last_change_wins=last_change_wins)
+        must_be_agreed(row, pair, contested_fields(session, row, made), last_change_wins=last_change_wins)
 
 
 def _store(session: Session, row: Integration, pair: str, lines: list[dict[str, object]] | None) -> None:
@@ -180,7 +182,7 @@ def _view(session: Session, row: Integration, pair: str) -> MappingView:
         default=row.mapping.get(pair) is None,
         lines=lines,
         problems=problems,
-        shared=shared_fields(session, row, made),
+        contested=contested_fields(session, row, made),
         left_module=declaration.left_module,
         left_fields=_offered(made.left_fields),
         right_module=declaration.right_module,

@@ -33,12 +33,13 @@ class RecordPages:
         )
         return get_vendor(org["vendor"]).record_url(page)
 
-    def of(self, outcome: Mapping[str, Any]) -> dict[str, str | None]:
-        """`record_url` and `twin_url` of an outcome. A dead letter may have no pair, an old one no side."""
+    def shown(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        """With `record_url` and `twin_url`. A dead letter may have no pair, an old outcome no side."""
         if not (outcome["pair"] and outcome["side"]):
-            return {"record_url": None, "twin_url": None}
+            return {**outcome, "record_url": None, "twin_url": None}
         pair, side = outcome["pair"], Side(outcome["side"])
         return {
+            **outcome,
             "record_url": self.url(pair, side, outcome["record_id"]),
             "twin_url": self.url(pair, side.other, outcome["twin_id"]),
         }

@@ -119,7 +119,7 @@ class RecordService:
             untouched=bound is not None and bound["untouched"],
             aside=None if aside is None else Aside(**aside),
             waiting=None if wait is None else _waiting(explained(wait)),
-            history=[{**explained(row), **pages.of(dict(row))} for row in history],
+            history=[pages.shown(explained(row)) for row in history],
         )
 
 

@@ -165,7 +165,7 @@ class RunService:
                 session, actor.workspace, run_id, outcome=outcome, after_id=after_id, limit=limit
             )
             pages = record_pages(session, actor.workspace, view.integration_id)
-        return [{**explained(row), **pages.of(dict(row))} for row in rows]
+        return [pages.shown(explained(row)) for row in rows]
 
     def failures(self, actor: Actor, run_id: int, wanted: Failures = Failures()) -> list[dict[str, Any]]:
         self.get(actor, run_id)

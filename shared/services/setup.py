@@ -104,7 +104,7 @@ class SetupService:
         with self._db.transaction() as session:
             row = _draft(session, actor, integration_id)
             self._mappings.agree(session, row, pair, last_change_wins=last_change_wins)
-            self._do(session, actor, row, mapping_step(pair), {}, {})
+            self._do(session, actor, row, mapping_step(pair), {}, {"contested": row.contested_agreed.get(pair, [])})
             return _view(row)
 
     def enable(self, actor: Actor, integration_id: int) -> SetupView:

@@ -53,13 +53,15 @@ def test_saving_shows_the_other_and_asks(world: World, mappings: MappingService,
     lines = lines_of(world, mappings, other)
     with pytest.raises(Refused) as refused:
         mappings.save(world.actor, other, "companies", lines)
-    assert refused.value.code == "FIELD_SHARED"
+    assert refused.value.code == "FIELD_CONTESTED"
     assert "writes Display name, Website" in str(refused.value)
     assert "and 9 more too" in str(refused.value)
     assert world.office.value("SELECT mapping FROM integration WHERE id = :id", id=other) == {}
     saved = mappings.save(world.actor, other, "companies", lines, last_change_wins=True)
-    assert {one.label for one in saved.shared} >= {"Display name", "Website"}
+    assert {one.label for one in saved.contested} >= {"Display name", "Website"}
     assert mappings.save(world.actor, other, "companies", lines), "it is not asked for the same fields again"
+    told = world.office.sql("SELECT after FROM audit_log WHERE action = 'integration.mapping_saved'")
+    assert "right:website" in told[0]["after"]["contested"]
 
 
 def test_a_field_that_is_added_later_is_asked_about(world: World, mappings: MappingService, other: int) -> None:
@@ -78,15 +80,15 @@ def test_a_field_that_one_of_them_writes_is_not_shared(world: World, mappings: M
     lines = [
         line.model_copy(update={"flow": FieldFlow.TO_LEFT}) for line in lines_of(world, mappings, other)
     ]  # fmt: skip
-    assert mappings.save(world.actor, other, "companies", lines).shared == ()
+    assert mappings.save(world.actor, other, "companies", lines).contested == ()
 
 
 def test_drafts_and_other_modules_are_not_asked_about(world: World, mappings: MappingService, other: int) -> None:
     lines = lines_of(world, mappings, world.integration)
-    assert mappings.save(world.actor, world.integration, "companies", lines).shared == (), "the other is a draft"
+    assert mappings.save(world.actor, world.integration, "companies", lines).contested == (), "the other is a draft"
     world.office.sql("UPDATE integration SET state = 'enabled' WHERE id = :id", id=other)
-    shared = mappings.get(world.actor, world.integration, "items").shared
-    assert {one.name for one in shared} == {"name", "rate", "description", "sku", "unit"}, "of items alone"
+    contested = mappings.get(world.actor, world.integration, "items").contested
+    assert {one.name for one in contested} == {"name", "rate", "description", "sku", "unit"}, "of items alone"
 
 
 def test_records_that_only_one_of_them_syncs_are_not_shared(
@@ -94,9 +96,9 @@ def test_records_that_only_one_of_them_syncs_are_not_shared(
 ) -> None:  # fmt: skip
     """Individual customers by the one, business customers by the other."""
     world.office.sql("UPDATE integration SET sync_type = 'II', state = 'enabled' WHERE id = :id", id=other)
-    assert mappings.get(world.actor, world.integration, "companies").shared == ()
+    assert mappings.get(world.actor, world.integration, "companies").contested == ()
     world.office.sql("UPDATE integration SET sync_type = 'I' WHERE id = :id", id=other)
-    assert mappings.get(world.actor, world.integration, "companies").shared != ()
+    assert mappings.get(world.actor, world.integration, "companies").contested != ()
 
 
 def test_set_up_asks_too(world: World, mappings: MappingService, other: int) -> None:
@@ -105,7 +107,7 @@ def test_set_up_asks_too(world: World, mappings: MappingService, other: int) -> 
     setup.choose(world.actor, other, Policy.OVERWRITE, "I")
     with pytest.raises(Refused) as refused:
         setup.confirm_mapping(world.actor, other, "companies")
-    assert refused.value.code == "FIELD_SHARED"
+    assert refused.value.code == "FIELD_CONTESTED"
     view = setup.confirm_mapping(world.actor, other, "companies", last_change_wins=True)
     assert view.next_step == "mapping:items"
 
@@ -116,8 +118,10 @@ def test_over_rest(world: World, mappings: MappingService, other: int) -> None:
     with serving(world.office.settings) as http:
         http.headers["Authorization"] = f"Bearer {token_of(world.office.db)}"
         asked = http.put(path, json=body)
-        assert (asked.status_code, asked.json()["code"]) == (409, "FIELD_SHARED")
+        assert (asked.status_code, asked.json()["code"]) == (409, "FIELD_CONTESTED")
         agreed = http.put(path, json={**body, "last_change_wins": True})
         assert agreed.status_code == 200
-        assert agreed.json()["shared"][0]["others"] == [world.office.value("SELECT name FROM integration WHERE id = 1")]
+        assert agreed.json()["contested"][0]["others"] == [
+            world.office.value("SELECT name FROM integration WHERE id = 1")
+        ]
         assert http.delete(path).status_code == 200, "the same fields"

@@ -81,8 +81,8 @@ def _show(view: MappingView) -> None:
     table((view.left_module, "", view.right_module, ""), rows)
     for one in view.problems:
         tell(f"{'Note' if one.warning else 'Wrong'}: {one.sentence}")
-    for shared in view.shared:
-        tell(f"Note: {shared.label} is written by {', '.join(shared.others)} too; the last change wins.")
+    for field in view.contested:
+        tell(f"Note: {field.label} is written by {', '.join(field.others)} too; the last change wins.")
 
 
 def _sides(view: MappingView) -> tuple[tuple[str, tuple[FieldView, ...]], ...]:

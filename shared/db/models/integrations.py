@@ -39,7 +39,7 @@ class Integration(Base):
     policy: Mapped[str] = mapped_column(server_default=text("'overwrite'"))
     mapping: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     mapping_changed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
-    shared_agreed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    contested_agreed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     """{pair: ["right:website", …]}: other integrations write these too, and the last change wins (FM-11)."""
     setup_done: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     """Of a draft: which steps of set-up are done (sync.setup)."""

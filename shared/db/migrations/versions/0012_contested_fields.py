@@ -15,9 +15,9 @@ depends_on = None
 def upgrade() -> None:
     kind = postgresql.JSONB(astext_type=sa.Text())
     op.add_column(
-        "integration", sa.Column("shared_agreed", kind, server_default=sa.text("'{}'::jsonb"), nullable=False)
+        "integration", sa.Column("contested_agreed", kind, server_default=sa.text("'{}'::jsonb"), nullable=False)
     )
 
 
 def downgrade() -> None:
-    op.drop_column("integration", "shared_agreed")
+    op.drop_column("integration", "contested_agreed")
