@@ -196,8 +196,9 @@ class Keeper:
             with self._db.transaction() as session:
                 session.execute(
                     text(
+                        # What lapsed while this process stood still is over: others went on without it.
                         "UPDATE open_batch SET until = clock_timestamp() + make_interval(secs => :s) "
-                        "WHERE id = ANY(:ids)"
+                        "WHERE id = ANY(:ids) AND until > clock_timestamp()"
                     ),
                     {"s": self._batch_s, "ids": batches},
                 )

@@ -454,7 +454,9 @@ def _upsert_due(
                 due_at = excluded.due_at, sent_at = NULL, parked_at = clock_timestamp(),
                 event = CASE WHEN d.why = 'failed' THEN excluded.event
                     ELSE excluded.event || jsonb_build_object('fold', concat_ws(' ', excluded.event->>'fold',
-                        nullif(d.event->>'id', excluded.event->>'id'), d.event->>'fold')) END,
+                        nullif(d.event->>'id', excluded.event->>'id'), d.event->>'fold'),
+                        -- Listed before something was told of it: then what was listed is old (P5).
+                        'stg', least(excluded.event->>'stg', d.event->>'stg')) END,
                 run_id = CASE WHEN excluded.why = 'failed' THEN NULL ELSE coalesce(excluded.run_id, d.run_id) END
             -- A newer event waits: it will say itself whether the record still fails.
             WHERE NOT (excluded.why = 'failed' AND d.why <> 'failed')

@@ -88,14 +88,15 @@ class Table:
     def holders(self) -> dict[int, str | None]:
         return {row["org_id"]: row["holder"] for row in self.office.sql("SELECT org_id, holder FROM org_lease")}
 
-    def open_batch(self, lease: Lease, integration: int, until_s: float = 60.0) -> None:
+    def open_batch(self, lease: Lease, integration: int, until_s: float = 60.0, name: str = "b") -> None:
         self.office.sql(
             "INSERT INTO open_batch (id, workspace_id, integration_id, fence, lane, until) VALUES "
-            "('b', :w, :i, :f, '1:live:0', clock_timestamp() + make_interval(secs => :s))",
+            "(:name, :w, :i, :f, '1:live:0', clock_timestamp() + make_interval(secs => :s))",
             w=self.workspace,
             i=integration,
             f=lease.fence,
             s=until_s,
+            name=name,
         )
 
     def close_batch(self) -> None:
@@ -337,6 +338,20 @@ def test_a_batch_that_lapsed_holds_nobody_up(table: Table, pair: tuple[int, int]
     lease = table.taken(webhook_holder(integration, table.workspace), *pair)
     table.open_batch(lease, integration, until_s=-1)
     table.taken(table.run(1), *pair)
+
+
+def test_a_batch_that_lapsed_does_not_come_to_life_again(table: Table, pair: tuple[int, int]) -> None:
+    """Its process stood still meanwhile, and goes on: the keeper renews what it holds, but not that."""
+    integration = table.integration(*pair)
+    lease = table.taken(webhook_holder(integration, table.workspace), *pair)
+    for name, until_s in (("held", 2.0), ("lapsed", -1.0)):
+        table.open_batch(lease, integration, until_s, name)
+    until = {row["id"]: row["until"] for row in table.office.sql("SELECT id, until FROM open_batch")}
+    one = "SELECT until FROM open_batch WHERE id = :id"
+    keeper = table.office.keeper
+    with keeper.batch("held", lease), keeper.batch("lapsed", lease):
+        await_that(lambda: table.office.value(one, id="held") > until["held"], "what is held is renewed")
+        assert table.office.value(one, id="lapsed") == until["lapsed"]
 
 
 @pytest.mark.rule("LK-4")

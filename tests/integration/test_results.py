@@ -350,6 +350,28 @@ def test_a_wait_becomes_a_due_row_and_no_outcome(desk: Desk) -> None:
     assert desk.office.sql(state) == []
 
 
+@pytest.mark.rule("P5")
+@pytest.mark.parametrize("listed_first", [True, False])
+def test_of_two_that_wait_the_one_that_was_told_of_is_read_afresh(desk: Desk, listed_first: bool) -> None:
+    """What a run listed is older than what a webhook told of since, in whichever order the two come to wait."""
+    desk.stage("1")
+    listed, told = ({**encode(desk.event("1", name)), "stg": stg} for name, stg in (("listed", "1"), ("told", "0")))
+    for event in (listed, told) if listed_first else (told, listed):
+        waiting = desk.result("1", None, event_ids=[event["id"]], reason="PARENT_NOT_SYNCED",
+                              wait=Wait("blocked", 30, 1, event))  # fmt: skip
+        desk.save(desk.batch(waiting))
+    found = decode(desk.due()[0]["event"])
+    assert (found.staged, {found.event_id, *found.folded}) == (False, {"listed", "told"})
+
+
+def test_two_that_were_listed_by_a_run_wait_as_they_are(desk: Desk) -> None:
+    desk.stage("1")
+    event = {**encode(desk.event("1")), "stg": "1"}
+    for _ in range(2):
+        desk.save(desk.batch(desk.result("1", None, reason="PARENT_NOT_SYNCED", wait=Wait("blocked", 30, 1, event))))
+    assert decode(desk.due()[0]["event"]).staged
+
+
 @pytest.mark.rule("LG-4")
 def test_a_failed_record_is_settled_for_its_run_and_due_with_the_next(desk: Desk) -> None:
     desk.stage("1")

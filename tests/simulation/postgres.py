@@ -601,6 +601,7 @@ def _save_due(
     kept = dict(event)
     if before is not None and before.why != "failed":
         kept["fold"] = " ".join(dict.fromkeys([*event.get("fold", "").split(), *_ids_of(before.event)]))
+        kept["stg"] = min(event["stg"], before.event["stg"])
     tables.due[key] = Due(why, result.reason, due_ms, kept, None if why == "failed" else run_id, attempts, now)
 
 

@@ -32,7 +32,7 @@ def faulty(
 
     def body(scene: Scene) -> None:
         if kind == "body_code":
-            scene.expect["failed_reasons"] = frozenset({"VENDOR_REJECTED"})
+            scene.expect["failed_reasons"] = frozenset({"VENDOR_REJECTED", "PARENT_NOT_SYNCED"})  # and its people
             scene.closing_sync = True
         wanted: dict[str, Any] = {"share": 0.4, "count": 6, **more}
         if method:
