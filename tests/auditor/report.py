@@ -144,6 +144,8 @@ class Expect:
     """Vendors whose grant was withdrawn."""
     silent_from_ms: float | None = None
     """From then on nothing but lists may be asked, and nothing written (P6)."""
+    transaction_ms: float = 1000.0
+    """How long a result transaction may be under way (reliability, section 5), and Postgres stand still within it."""
     clock_slack_ms: float = 50.0
     """By how much the clocks of the product, Postgres and the sandbox may differ."""
 

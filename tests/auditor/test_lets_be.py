@@ -467,6 +467,15 @@ def test_a_claim_of_a_crash_hurts_nobody_while_the_token_lives(world: World) -> 
     assert silent(world)
 
 
+def test_a_result_transaction_may_stand_still_with_its_postgres(world: World) -> None:
+    """It looked at its fence before, and nobody gets the org until it has ended."""
+    world.leases = [replace(one, expires_ms=T0 + 1_050) if one.fence == 8 else one for one in world.leases]
+    world.calls = []
+    assert not world.audit().ok
+    world.may(transaction_ms=13_000.0)
+    assert silent(world)
+
+
 def test_a_withdrawn_grant_is_broken(world: World) -> None:
     world.tables["connections"] = (Connection(1, 1, FSM, "broken", 3),)
     world.calls.append(call(9, FSM, status=401, user=None, record=None, at_ms=NOW - 999))

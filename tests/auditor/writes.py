@@ -14,9 +14,6 @@ from tests.auditor.view import Key, View, name_of
 FENCED = re.compile(r"(\d+)\..*")
 """A write's X-Request-Id, where the product names the fence under which it pushes."""
 
-TRANSACTION_MS = 1000.0
-"""Reliability, section 5: result transactions stay under a second."""
-
 
 def check(view: View) -> None:
     _one_holder(view)
@@ -89,7 +86,7 @@ def _commit(view: View, spans: list[Span] | None, at_ms: float, subject: str) ->
     for span in spans:
         # The fence is looked at, and held against others, as a transaction begins: a lapsed lease is nobody else's
         # before it has ended.
-        lapsed_ms = None if span.expires_ms is None else span.expires_ms + TRANSACTION_MS
+        lapsed_ms = None if span.expires_ms is None else span.expires_ms + view.expect.transaction_ms
         ends = [end for end in (span.released_ms, lapsed_ms) if end is not None]
         if at_ms < span.taken_ms or at_ms > min(ends, default=at_ms):
             view.find("P4", "committed by a former holder", subject, "stale")
