@@ -45,14 +45,10 @@ def webhook_holder(integration_id: int, workspace_id: int) -> Holder:
     return Holder(f"webhook:{integration_id}", "webhook", integration_id, workspace_id)
 
 
-def ending(holder: Holder) -> str:
-    """The waiter that a run is itself, once all its records are settled and only joined batches are open."""
-    return f"{holder.name}:end"
-
-
-def gives_way(holder: Holder, wanted_by: str | None) -> bool:
-    """Webhook work gives way to anybody (LK-4), the work of a run to the run's own end."""
-    return holder.kind == "webhook" or wanted_by == ending(holder)
+def gives_way(holder: Holder, *, wanted: bool, ending: bool) -> bool:
+    """Webhook work gives way to anybody who waits (LK-4), the work of a run to the run's own end: all its records are
+    settled then, and only joined batches are open. Waiters come and ask often; they do not hold that end up."""
+    return ending or (wanted and holder.kind == "webhook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,8 @@ _LOCK = text(
            l.holder IS NULL OR l.expires_at + make_interval(secs => :grace) < clock_timestamp() AS free,
            l.kind IN ('webhook', 'leaving') AND NOT EXISTS (
                SELECT 1 FROM open_batch b WHERE b.fence = l.fence AND b.until > clock_timestamp()) AS idle,
-           l.wanted_by IS NOT NULL AND l.wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted
+           l.wanted_by IS NOT NULL AND l.wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted,
+           coalesce(l.ending_at + make_interval(secs => :stale) > clock_timestamp(), false) AS ending
     FROM org_lease l WHERE l.org_id = ANY(:orgs) ORDER BY l.org_id FOR UPDATE OF l
     """
 )
@@ -106,7 +103,7 @@ _TAKE = text(
     """
     UPDATE org_lease SET holder = :holder, kind = :kind, integration_id = :integration, fence = :fence,
            taken_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => :ttl),
-           wanted_by = NULL, wanted_at = NULL
+           wanted_by = NULL, wanted_at = NULL, ending_at = NULL
     WHERE org_id = ANY(:orgs)
     """
 )
@@ -127,9 +124,10 @@ _WANT = text(
 # A drainer joins without a lock that other drainers would wait for; a take-over and the end of a run wait for it.
 _JOIN = text(
     """
-    SELECT holder, kind, fence, taken_at, wanted_by, wanted_at,
+    SELECT holder, kind, fence, taken_at, wanted_by, wanted_at, ending_at,
            extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
-           wanted_by IS NOT NULL AND wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted
+           wanted_by IS NOT NULL AND wanted_at + make_interval(secs => :stale) > clock_timestamp() AS wanted,
+           coalesce(ending_at + make_interval(secs => :stale) > clock_timestamp(), false) AS ending
     FROM org_lease WHERE org_id = ANY(:orgs) AND holder = :holder AND kind = :kind AND expires_at > clock_timestamp()
     ORDER BY org_id FOR KEY SHARE
     """
@@ -147,15 +145,14 @@ _LOCK_OURS = text(
     "SELECT org_id FROM org_lease WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder "
     "ORDER BY org_id FOR NO KEY UPDATE"
 )
-# Its own wish to end goes with the run: a stale wish would keep webhook work out of free orgs.
+_END = text("UPDATE org_lease SET ending_at = clock_timestamp() WHERE org_id = ANY(:orgs) AND fence = :fence")
 _RELEASE = text(
     """
     WITH before AS (
         SELECT org_id, fence, expires_at FROM org_lease
         WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder),
     ours AS (
-        UPDATE org_lease l SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL,
-            wanted_by = nullif(l.wanted_by, :ending)
+        UPDATE org_lease l SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL, ending_at = NULL
         FROM before b WHERE l.org_id = b.org_id)
     UPDATE lease_log g SET released_at = clock_timestamp(), expires_at = b.expires_at FROM before b
     WHERE g.org_id = b.org_id AND g.fence = b.fence AND g.released_at IS NULL
@@ -164,7 +161,7 @@ _RELEASE = text(
 
 _LEAVE = text(
     """
-    UPDATE org_lease l SET kind = 'leaving', wanted_by = nullif(l.wanted_by, :ending)
+    UPDATE org_lease l SET kind = 'leaving', ending_at = NULL
     WHERE l.org_id = :org AND EXISTS (
         SELECT 1 FROM open_batch b WHERE b.fence = l.fence AND b.until > clock_timestamp())
     """
@@ -191,7 +188,7 @@ class Leases:
             return joined
         rows = self._lock(session, ids)
         if all(_has(holder, row) and row.live for row in rows) and len({row.fence for row in rows}) == 1:
-            if joining and any(row.wanted and gives_way(holder, row.wanted_by) for row in rows):
+            if joining and any(gives_way(holder, wanted=row.wanted, ending=row.ending) for row in rows):
                 return self._held(rows, holder)
             lease = Lease(holder, tuple(ids), rows[0].fence, started + self._ttl_s)
             self._extend(session, lease)
@@ -214,7 +211,7 @@ class Leases:
         rows = session.execute(_JOIN, query).all()
         if len(rows) < len(orgs) or len({row.fence for row in rows}) > 1:
             return None
-        if any(row.wanted and gives_way(holder, row.wanted_by) for row in rows):
+        if any(gives_way(holder, wanted=row.wanted, ending=row.ending) for row in rows):
             return self._held(rows, holder)
         return Lease(holder, tuple(orgs), rows[0].fence, started + min(row.remaining_s for row in rows))
 
@@ -236,7 +233,7 @@ class Leases:
         ).first()
         if busy is not None:
             session.execute(_LOCK_OURS, _ours(lease))
-            session.execute(_WANT, {"orgs": list(lease.orgs), "holder": ending(lease.holder)})
+            session.execute(_END, _ours(lease))
         return busy is None
 
     def renew(self, session: Session, lease: Lease) -> Lease:
@@ -275,7 +272,7 @@ class Leases:
     def release(self, session: Session, lease: Lease) -> None:
         """Of an owner alone; anybody else's call changes nothing."""
         session.execute(_LOCK_OURS, _ours(lease))
-        session.execute(_RELEASE, {**_ours(lease), "ending": ending(lease.holder)})
+        session.execute(_RELEASE, _ours(lease))
 
     def held(self, session: Session, holder: str) -> list[tuple[int, int]]:
         """Whatever this holder has, (org, fence), locked: no batch opens under it until this transaction has ended."""
@@ -286,7 +283,7 @@ class Leases:
         """For a run that ends or parks while its batches may be open: they could push after others took the orgs, so
         these stay until the last of them has closed, or lapsed (P4). Who asks next finds them free."""
         for org, fence in held:
-            ours = {"orgs": [org], "fence": fence, "holder": holder, "ending": f"{holder}:end"}
+            ours = {"orgs": [org], "fence": fence, "holder": holder}
             if not session.execute(_LEAVE, {**ours, "org": org}).rowcount:  # type: ignore[attr-defined]
                 session.execute(_RELEASE, ours)
 
@@ -313,9 +310,9 @@ class Leases:
     @staticmethod
     def _held(rows: Sequence[Row[tuple[object, ...]]], asker: Holder) -> Held:
         row = next((row for row in rows if row.holder and not _has(asker, row)), None)
-        if row is None:  # ours, but a waiter goes first
-            row = next(row for row in rows if row.wanted_by)
-            return Held(str(row.wanted_by), row.wanted_at)
+        if row is None:  # ours, but its end, or a waiter, goes first
+            row = next(row for row in rows if row.ending or row.wanted_by)
+            return Held(asker.name, row.ending_at) if row.ending else Held(str(row.wanted_by), row.wanted_at)
         return Held(str(row.holder), row.taken_at)
 
 

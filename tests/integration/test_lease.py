@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.errors import LeaseLost, OrgHeld, Unavailable
-from shared.lease import Held, Holder, Lease, Leases, ending, run_holder, webhook_holder
+from shared.lease import Held, Holder, Lease, Leases, run_holder, webhook_holder
 from shared.services.workspaces import default_workspace
 from tests.integration.crew import await_that
 from tests.integration.world import Office
@@ -380,7 +380,7 @@ def test_the_end_of_a_run_waits_for_joined_batches_and_lets_no_new_one_in(table:
     assert table.may_end(lease)
     table.open_batch(lease, table.integration(*pair))
     assert not table.may_end(lease)
-    assert table.refused(run, *pair, joining=True).holder == ending(run)
+    assert table.refused(run, *pair, joining=True).holder == run.name
     table.taken(run, *pair)  # the run itself goes on
     table.close_batch()
     assert table.may_end(lease)
@@ -397,6 +397,22 @@ def test_drainers_that_join_or_are_told_to_wait_do_not_wait_for_each_other(table
         assert [isinstance(one, Held) for one in got] == [wanted, wanted]
         table.open_batch(lease, table.integration(*pair)) if not wanted else None
         table.may_end(lease)
+
+
+@pytest.mark.rule("LK-3", "LK-4")
+def test_who_waits_for_the_orgs_does_not_keep_the_run_from_ending(table: Table, pair: tuple[int, int]) -> None:
+    """A waiter asks again and again: while events keep coming, batches would join for ever."""
+    run = table.run(1)
+    lease = table.taken(run, *pair)
+    table.open_batch(lease, table.integration(*pair))
+    table.may_end(lease)
+    table.refused(Holder("import:2", "import", 1, table.workspace), *pair)
+    table.refused(run, *pair, joining=True)
+    table.close_batch()
+    table.release(lease)
+    hooks = webhook_holder(7, table.workspace)
+    assert table.refused(hooks, *pair, joining=True).holder == "import:2", "and the waiter is not forgotten by it"
+    table.taken(Holder("import:2", "import", 1, table.workspace), *pair)
 
 
 @pytest.mark.rule("LK-3")

@@ -15,7 +15,7 @@ from shared.engine.known import LIST_TRUST_S, BindingRow, IntentRow, Planned, Pu
 from shared.engine.opening import OpenBatch
 from shared.engine.outcome import BindingSave, Result, ResultBatch
 from shared.errors import LeaseLost, Unavailable
-from shared.lease import WANTED_STALE_S, Held, Holder, Lease, Leases, ending, gives_way, webhook_holder
+from shared.lease import WANTED_STALE_S, Held, Holder, Lease, Leases, gives_way, webhook_holder
 from shared.settings import Settings
 from shared.sync.events import ChangeEvent, Folded, Hint, Origin, encode
 from shared.sync.model import Base, Record, RecordId, Side
@@ -37,6 +37,7 @@ class LeaseRow:
     expires_ms: int = 0
     wanted_by: str | None = None
     wanted_ms: int = 0
+    ending_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -216,7 +217,8 @@ class SimLeases(Leases):
         wanted = row.wanted_by is not None and row.wanted_ms + self._stale_ms > now
         ours = row.holder == holder.name and row.kind != "leaving"
         if ours and row.expires_ms > now:
-            if joining and wanted and gives_way(holder, row.wanted_by):
+            ending = row.ending_ms is not None and row.ending_ms + self._stale_ms > now
+            if joining and gives_way(holder, wanted=wanted, ending=ending):
                 return self._told(row)
             if joining:
                 return Lease(holder, tuple(orgs), row.fence, row.expires_ms / 1000)
@@ -255,7 +257,7 @@ class SimLeases(Leases):
         row, now = self._tables.lease, self._tables.sched.now
         busy = self._open(lease.fence, now)
         if busy:
-            row.wanted_by, row.wanted_ms = ending(lease.holder), now
+            row.ending_ms = now
         return not busy
 
     def holds(self, holder: str, fence: int) -> bool:
@@ -287,15 +289,14 @@ class SimLeases(Leases):
 
     def leave(self, session: Any, holder: str, held: Sequence[tuple[int, int]]) -> None:
         if held and self._open(self._tables.lease.fence, self._tables.sched.now):
-            self._tables.lease.kind = "leaving"
+            self._tables.lease.kind, self._tables.lease.ending_ms = "leaving", None
         elif held:
             self._end(holder)
 
     def _end(self, holder: str) -> None:
         row = self._tables.lease
         if row.holder == holder:
-            wanted = None if row.wanted_by == f"{holder}:end" else row.wanted_by
-            self._tables.lease = LeaseRow(fence=row.fence, wanted_by=wanted, wanted_ms=row.wanted_ms)
+            self._tables.lease = LeaseRow(fence=row.fence, wanted_by=row.wanted_by, wanted_ms=row.wanted_ms)
 
 
 class SimKnown:

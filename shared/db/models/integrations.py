@@ -84,6 +84,8 @@ class OrgLease(Base):
     expires_at: Mapped[datetime | None]
     wanted_by: Mapped[str | None]
     wanted_at: Mapped[datetime | None]
+    ending_at: Mapped[datetime | None]
+    """The run that holds it has settled all its records, and ends as soon as no batch is open: none joins any more."""
 
 
 class LeaseLog(Base):
