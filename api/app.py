@@ -11,7 +11,23 @@ from fastapi_offline import FastAPIOffline
 from api import bearer, refusals, webhooks
 from api.bodies import BoundedBodies
 from api.ports import open_doors
-from api.routes import audit, bindings, connections, health, integrations, mappings, org_settings, runs, setup, tokens
+from api.routes import (
+    audit,
+    bindings,
+    config,
+    connections,
+    health,
+    imports,
+    integrations,
+    invoicing,
+    logs,
+    mappings,
+    notifications,
+    org_settings,
+    runs,
+    setup,
+    tokens,
+)
 from shared.points import run_test_hook
 from shared.settings import Settings, load_settings
 
@@ -37,10 +53,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.open_router)
     closed = [Depends(bearer.scheme)]
     app.include_router(health.router, dependencies=closed)
-    for part in (connections, org_settings, integrations, setup, mappings, bindings, runs, tokens, audit):
+    for part in (
+        connections,
+        org_settings,
+        config,
+        integrations,
+        invoicing,
+        setup,
+        mappings,
+        notifications,
+        bindings,
+        runs,
+        imports,
+        logs,
+        tokens,
+        audit,
+    ):
         app.include_router(part.router, prefix="/api/v1", dependencies=closed)
     app.router.routes.append(webhooks.route)
     refusals.install(app)
-    app.add_middleware(BoundedBodies, most_bytes=chosen.webhook_max_bytes)
+    app.add_middleware(
+        BoundedBodies, most_bytes=chosen.webhook_max_bytes, longer={imports.UPLOADS: chosen.import_max_bytes}
+    )
     app.add_middleware(bearer.TokenNeeded)  # the last one added is the first to see a request
     return app

@@ -10,17 +10,22 @@ from shared.lease import Leases
 from shared.services.api_tokens import ApiTokenService
 from shared.services.audit import AuditService
 from shared.services.bindings import BindingService
+from shared.services.config import ConfigService
 from shared.services.connections import ConnectionService
 from shared.services.events import EventService
+from shared.services.imports import ImportService
 from shared.services.integrations import IntegrationService
+from shared.services.invoicing import InvoicingService
+from shared.services.log_export import LogExportService
 from shared.services.mappings import MappingService
+from shared.services.notifications import NotificationService
 from shared.services.org_settings import OrgSettingsService
 from shared.services.records import RecordService
 from shared.services.runs import RunService
 from shared.services.setup import SetupService
 from shared.services.workspaces import host_actor
 from shared.settings import Settings
-from shared.sync.access import Actor
+from shared.sync.access import Actor, support
 from shared.vault import load_vault
 from shared.wake import CeleryWake, make_sender
 
@@ -38,9 +43,14 @@ class Doors:
     integrations: IntegrationService
     setup: SetupService
     mappings: MappingService
+    invoicing: InvoicingService
+    notifications: NotificationService
+    config: ConfigService
     bindings: BindingService
     records: RecordService
     runs: RunService
+    log_export: LogExportService
+    imports: ImportService
     events: EventService
     tokens: ApiTokenService
     audit: AuditService
@@ -48,6 +58,10 @@ class Doors:
     def host(self) -> Actor:
         """For programs on the host, which have the database's address: they need no token."""
         return host_actor(self.db)
+
+    def support(self) -> Actor:
+        """The same people, acting as support (ST-4)."""
+        return support(self.host().workspace)
 
     def close(self) -> None:
         self.db.close()
@@ -72,9 +86,14 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
         integrations=integrations,
         setup=SetupService(database, integrations, mappings),
         mappings=mappings,
+        invoicing=InvoicingService(database),
+        notifications=NotificationService(database),
+        config=ConfigService(database, settings, connections),
         bindings=BindingService(database, Leases(settings)),
         records=RecordService(database, integrations),
-        runs=RunService(database, wake, integrations),
+        runs=RunService(database, wake, integrations, settings),
+        log_export=LogExportService(database, integrations),
+        imports=ImportService(database, settings, wake),
         events=EventService(database, bus, wake, connections, settings),
         tokens=ApiTokenService(database),
         audit=AuditService(database),

@@ -104,7 +104,13 @@ class RecordRejected(BothwaysError):
 
 
 class RunStopped(BothwaysError):
+    """`disables`: the integration stops as well, until support lets it go on (ST-4)."""
+
     code = "RUN_STOPPED"
+
+    def __init__(self, message: str, *, code: str | None = None, disables: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.disables = disables
 
 
 class ConfigError(BothwaysError):

@@ -25,11 +25,14 @@ WANTED_STALE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """`name` is "run:<sync id>" or "webhook:<integration id>"; `kind` decides how a waiter is treated."""
+    """`name` is "run:<sync id>", "webhook:<integration id>" or "import:<id>"; `kind` decides how a waiter is treated.
+
+    `integration_id` None: an import, which holds the one org that it goes into.
+    """
 
     name: str
     kind: str
-    integration_id: int
+    integration_id: int | None
     workspace_id: int
 
     @property
@@ -43,6 +46,11 @@ def run_holder(run_id: int, integration_id: int, workspace_id: int) -> Holder:
 
 def webhook_holder(integration_id: int, workspace_id: int) -> Holder:
     return Holder(f"webhook:{integration_id}", "webhook", integration_id, workspace_id)
+
+
+def import_holder(import_id: int, workspace_id: int) -> Holder:
+    """An import takes the rows that syncs take: none of them shares its org with another (LK-1)."""
+    return Holder(f"import:{import_id}", "import", None, workspace_id)
 
 
 def gives_way(holder: Holder, *, wanted: bool, ending: bool) -> bool:
@@ -174,6 +182,7 @@ class Leases:
         self._grace_s = settings.scaled(settings.push_deadline_s)
         self._stale_s = settings.scaled(WANTED_STALE_S)
         self._push_s = settings.scaled(settings.push_deadline_s + 5)
+        self._whole = settings.lock_scope == "installation"
 
     def take(self, session: Session, orgs: Sequence[int], holder: Holder, *, joining: bool = False) -> Lease | Held:
         """Takes both orgs or none; joins where `holder` has them already. A waiter's wish is noted: commit it.
@@ -183,7 +192,7 @@ class Leases:
         Two takers cannot deadlock: rows are locked in the order of their ids.
         """
         started = time.monotonic()
-        ids = sorted(orgs)
+        ids = list(session.scalars(text("SELECT id FROM org ORDER BY id"))) if self._whole else sorted(orgs)
         if joining and (joined := self._joined(session, ids, holder, started)) is not None:
             return joined
         rows = self._lock(session, ids)

@@ -5,7 +5,10 @@ is the tests' matter; the product only says where it is. The names, in the order
 
 door.received, door.kept, wake.sent, lease.taken, batch.claimed, source.read, intent.committed, request.sent,
 reply.read, reply.lost, results.handed, results.taken, results.committed, lease.renewed, lease.released, token.granted,
-page.saved, watermark.saved
+page.saved, watermark.saved; beside them notice.sent
+
+Of a data import: lease.taken, import.read, import.listed, import.matched, import.intended, reply.read, reply.lost,
+import.saved, lease.released
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ Each has its unit in its name; deploy/env.example lists them all, and a test com
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,6 +61,9 @@ class Settings(BaseSettings):
     """… and the time they must span: lists and searches lag."""
 
     # The pipe.
+    lock_scope: Literal["org", "installation"] = "org"
+    """LK-1: who holds an org keeps others from that one; or, by "installation", from every org that is connected. The
+    same for all processes."""
     shards: int = Field(default=4, ge=1, le=64)
     """Lanes per integration and class. Do not change while events lie on the lanes of removed shards."""
     batch_size: int = Field(default=100, ge=1, le=1000)
@@ -71,9 +75,22 @@ class Settings(BaseSettings):
     attempts_by_error: int = 8
     attempts_by_crash: int = 3
 
+    # Data import (LK-5).
+    import_max_bytes: int = Field(default=50_000_000, ge=1)
+    import_max_rows: int = Field(default=200_000, ge=1)
+    import_max_columns: int = Field(default=200, ge=1, le=1600)
+    import_max_cell_chars: int = Field(default=32_000, ge=1)
+    import_cells_days: float = 30.0
+    """So long after its end an import keeps the cells of its failed rows, for its report. Not scaled."""
+
     # When.
     schedule_interval_h: float = 3.0
     """TR-2: after the end of the last scheduled or manual sync. Of new integrations; each keeps its own."""
+    manual_syncs_per_day: int = Field(default=30, ge=0)
+    """TR-4: how often in a day of the integration's time zone Sync Now is accepted, where its kind limits it. 0: no
+    limit."""
+    most_records: int = Field(default=10_000, ge=1)
+    """ST-2: an integration whose accounting org holds more customers, or more items, is disabled."""
     overlap_s: float = Field(default=300.0, ge=300.0)
     """P12: how far behind the watermark a poll starts. Not scaled."""
     compare_days: float = 7.0
@@ -82,7 +99,19 @@ class Settings(BaseSettings):
     """TR-13: where more of the bound records than this are missing at once (and more than three), a person is asked."""
     outcome_months: int = 6
 
-    @field_validator("database_url", "redis_url", mode="before")
+    # Mail (LG-8). Without a host nothing is sent; without a port it is the usual one of `smtp_security`.
+    smtp_host: str | None = None
+    smtp_port: int | None = Field(default=None, ge=1, le=65535)
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_from: str | None = None
+    """The sender's address, and nothing but the address."""
+
+    @field_validator(
+        "database_url", "redis_url", "smtp_host", "smtp_port", "smtp_username", "smtp_password", "smtp_from",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
@@ -91,6 +120,18 @@ class Settings(BaseSettings):
     def _deadlines_fit(self) -> Self:
         if self.push_deadline_s + 5 >= self.lease_ttl_s:
             raise ValueError("BOTHWAYS_LEASE_TTL_S must exceed BOTHWAYS_PUSH_DEADLINE_S by more than 5 seconds")
+        return self
+
+    @model_validator(mode="after")
+    def _mail_can_be_sent(self) -> Self:
+        if self.smtp_host and not self.smtp_from:
+            raise ValueError("BOTHWAYS_SMTP_HOST needs BOTHWAYS_SMTP_FROM, the address that mail comes from")
+        if self.smtp_from and ("@" not in self.smtp_from or not re.fullmatch(r"[!-~]+", self.smtp_from)):
+            raise ValueError("BOTHWAYS_SMTP_FROM is an e-mail address alone, without a name")
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise ValueError("BOTHWAYS_SMTP_USERNAME and BOTHWAYS_SMTP_PASSWORD are set together, or neither")
+        if self.smtp_password and self.smtp_security == "none":
+            raise ValueError("BOTHWAYS_SMTP_PASSWORD would cross the network in the clear; set BOTHWAYS_SMTP_SECURITY")
         return self
 
     @property

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 EVENTS, RUNS, RESULTS, HOUSEKEEPING = "events", "runs", "results", "housekeeping"
 """Queues, each with workers of its own: none starves another (priorities on Redis are emulated)."""
 
-DRAIN, ADVANCE, RECORD = "events.drain", "runs.advance", "results.record"
+DRAIN, ADVANCE, IMPORT, RECORD = "events.drain", "runs.advance", "runs.data_import", "results.record"
 
 QUEUES = (EVENTS, RUNS, RESULTS, HOUSEKEEPING)
 ROUTES = {f"{queue}.*": {"queue": queue} for queue in QUEUES}
@@ -66,6 +66,9 @@ class CeleryWake:
 
     def run(self, run_id: int) -> None:
         self._send(ADVANCE, run_id)
+
+    def data_import(self, import_id: int) -> None:
+        self._send(IMPORT, import_id)
 
     def results(self) -> None:
         self._send(RECORD)

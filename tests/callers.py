@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from shared.db.session import Database, make_engine
 from shared.services.api_tokens import ApiTokenService, MadeToken
@@ -48,8 +49,38 @@ CONNECTING: dict[tuple[str, str], object] = {
     ("PUT", "/api/v1/connections/{connection_id}/capabilities"): {"capabilities": {}},
     ("PUT", "/api/v1/connections/{connection_id}/fields/{module}/custom"): {"fields": []},
     ("PUT", "/api/v1/connections/{connection_id}/fields/{module}/private"): {"names": []},
+    ("PUT", "/api/v1/integrations/{integration_id}/notifications"): {"addresses": ["ann@example.com"]},
+    ("PUT", "/api/v1/integrations/{integration_id}/config"): "kind: fsm_books\n",
+    ("POST", "/api/v1/integrations/config"): "kind: fsm_books\n",
+    ("POST", "/api/v1/connections/{connection_id}/imports/{kind}"): "contact_name\nZylker & Sons\n",
 }  # fmt: skip
-"""Good bodies of the routes about connections."""
+"""Good bodies of the routes about connections, and of others that each table of routes asks."""
+SWITCHING: dict[tuple[str, str], object] = {
+    ("PUT", "/api/v1/integrations/{integration_id}/schedule"): {"interval_s": 3600},
+    ("POST", "/api/v1/integrations/{integration_id}/support-enable"): {"note": "why"},
+    ("PUT", "/api/v1/integrations/{integration_id}/invoicing"): {"terms_days": 14},
+}
+"""Good bodies of the routes that say when an integration runs, and whether it may."""
+QUERIES: dict[tuple[str, str], str] = {
+    ("GET", "/api/v1/integrations/{integration_id}/logs.csv"): "?from=2026-05",
+    ("POST", "/api/v1/integrations/config"): "?left_org_id=1&right_org_id=2",
+}
+"""What a route cannot do without."""
+
+
+def an_import(database: Database, org_id: int) -> int:
+    """One that has ended long ago, of the org's workspace."""
+    with database.transaction() as session:
+        return int(
+            session.execute(
+                text(
+                    "INSERT INTO import_job (workspace_id, org_id, kind, module, on_match, state, asked_by, ended_at) "
+                    "SELECT workspace_id, id, 'items', 'items', 'skip', 'completed', 'tests', clock_timestamp() "
+                    "FROM org WHERE id = :org RETURNING id"
+                ),
+                {"org": org_id},
+            ).scalar_one()
+        )
 
 
 def body_of(body: object, headers: dict[str, str] | None = None) -> dict[str, Any]:

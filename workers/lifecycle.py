@@ -41,6 +41,7 @@ class Runtime:
     keeper: Keeper
     results: Single
     ticks: Single
+    mail: Single
 
 
 _runtime: Runtime | None = None
@@ -74,7 +75,7 @@ def open_runtime(settings: Settings) -> Runtime:
     ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector), epoch, watchdog)
     keeper = Keeper(bus, database, leases, settings, epoch, watchdog)
     keeper.start()
-    return Runtime(ports, keeper, Single(), Single())
+    return Runtime(ports, keeper, Single(), Single(), Single())
 
 
 @setup_logging.connect

@@ -7,14 +7,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from api.cli.output import clean, console, say, words
 from shared.errors import Unavailable
+from shared.services.imports import ImportView
 from shared.services.runs import RunView
 
 POLL_S = 0.4
@@ -25,15 +26,33 @@ IDLE_S = 30.0
 """A run that nobody has taken up by then gets a word about the workers."""
 
 
-class Shown(Protocol):
-    def show(self, view: RunView) -> None: ...
+class Followed(Protocol):
+    @property
+    def id(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def ended(self) -> bool: ...
+
+
+View = TypeVar("View", bound=Followed)
+Show = Callable[[View], None]
 
 
 def follow(look: Callable[[], RunView]) -> RunView:
     """The run as it ended. Raises Unavailable when the database stays away, KeyboardInterrupt at Ctrl-C."""
+    return _follow(look, _display(), "sync")
+
+
+def follow_import(look: Callable[[], ImportView]) -> ImportView:
+    """The same for an import."""
+    return _follow(look, _import_display(), "import")
+
+
+def _follow(look: Callable[[], View], shown: AbstractContextManager[Show[View]], what: str) -> View:
     began = last_seen = time.monotonic()
     told = False
-    with _interruptible() as interrupted, _display() as display:
+    with _interruptible() as interrupted, shown as show:
         while True:
             if interrupted():
                 raise KeyboardInterrupt
@@ -45,12 +64,12 @@ def follow(look: Callable[[], RunView]) -> RunView:
                 time.sleep(1)
                 continue
             last_seen = time.monotonic()
-            display.show(view)
+            show(view)
             if view.ended:
                 return view
             if view.state == "queued" and not told and last_seen - began > IDLE_S:
                 told = True
-                say(f"Nothing has taken sync {view.id} up yet: are the workers running?")
+                say(f"Nothing has taken {what} {view.id} up yet: are the workers running?")
             time.sleep(POLL_S)
 
 
@@ -76,10 +95,41 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _display() -> Iterator[Shown]:
+def _display() -> Iterator[Show[RunView]]:
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines().show
         return
+    with _progress() as progress:
+        yield _Bars(progress).show
+
+
+@contextmanager
+def _import_display() -> Iterator[Show[ImportView]]:
+    if not sys.stderr.isatty():
+        yield _ImportLines().show
+        return
+    with _progress() as progress:
+        task = progress.add_task("rows", total=None)
+
+        def show(view: ImportView) -> None:
+            total = view.rows if view.ended or view.state == "writing" else None
+            progress.update(task, completed=view.done, total=total, description=_describe_import(view))
+
+        yield show
+
+
+@contextmanager
+def upload_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Bytes of a file, as they are sent; nothing where nobody looks at a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with _progress() as progress:
+        task = progress.add_task("sending the file", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _progress() -> Progress:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -87,8 +137,27 @@ def _display() -> Iterator[Shown]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console(sys.stderr)) as progress:
-        yield _Bars(progress)
+    return Progress(*columns, console=console(sys.stderr))
+
+
+def _describe_import(view: ImportView) -> str:
+    waiting = f", waits for {view.waiting_for}" if view.waiting_for else ""
+    return clean(f"import {view.id}: {words(view.state)}{waiting}")
+
+
+class _ImportLines:
+    """A line when the state changes, and while rows are written one from time to time."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._told_at = 0.0
+
+    def show(self, view: ImportView) -> None:
+        state, now = _describe_import(view), time.monotonic()
+        if state == self._last and now - self._told_at < LINE_S:
+            return
+        say(state + (f", {view.done} of {view.rows} rows" if view.rows else ""))
+        self._last, self._told_at = state, now
 
 
 def describe(view: RunView) -> str:

@@ -73,6 +73,61 @@ def get_integration(doors: TheDoors, actor: TheActor, integration_id: Id) -> Int
     return doors.integrations.get(actor, integration_id)
 
 
+class Schedule(BaseModel):
+    """What is left out stays as it was. `time_zone`: as IANA names it; "": the accounting organisation's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    on: bool | None = None
+    interval_s: Annotated[int, Field(ge=1, le=MOST_ID)] | None = None
+    time_zone: Annotated[str, Field(max_length=100), AfterValidator(plain)] | None = None
+
+
+class Note(BaseModel):
+    """Why, for the audit log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(plain)]
+
+
+@router.put(
+    "/{integration_id}/schedule",
+    summary="When it syncs by itself, and in which time zone",
+    **needs(Permission.CONFIGURE),
+)
+def set_schedule(doors: TheDoors, actor: TheActor, integration_id: Id, wanted: Schedule) -> IntegrationView:
+    return doors.integrations.set_schedule(actor, integration_id, **wanted.model_dump())
+
+
+@router.post(
+    "/{integration_id}/pause", summary="Keep events, write nothing, until it is enabled", **needs(Permission.CONFIGURE)
+)
+def pause(doors: TheDoors, actor: TheActor, integration_id: Id) -> IntegrationView:
+    return doors.integrations.pause(actor, integration_id)
+
+
+@router.post("/{integration_id}/disable", summary="No syncs, and no events taken", **needs(Permission.CONFIGURE))
+def disable(doors: TheDoors, actor: TheActor, integration_id: Id) -> IntegrationView:
+    return doors.integrations.disable(actor, integration_id)
+
+
+@router.post(
+    "/{integration_id}/enable", summary="What a person paused or disabled goes on", **needs(Permission.CONFIGURE)
+)
+def enable(doors: TheDoors, actor: TheActor, integration_id: Id) -> IntegrationView:
+    return doors.integrations.enable(actor, integration_id)
+
+
+@router.post(
+    "/{integration_id}/support-enable",
+    summary="Support lets go on what a rule disabled",
+    **needs(Permission.SUPPORT_ENABLE),
+)
+def support_enable(doors: TheDoors, actor: TheActor, integration_id: Id, why: Note) -> IntegrationView:
+    return doors.integrations.enable_again(actor, integration_id, why.note)
+
+
 @router.post(
     "/{integration_id}/fetch", status_code=202, summary="Bind what is the same; write nothing", **needs(Permission.SYNC)
 )

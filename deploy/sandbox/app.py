@@ -31,6 +31,9 @@ def find_vendors(world: World) -> dict[str, Vendor]:
             if hasattr(module, "build"):
                 vendor: Vendor = module.build(world)
                 vendors[vendor.name] = vendor
+    ledgers = {name: vendor.ledger for name, vendor in vendors.items() if vendor.ledger is not None}
+    for vendor in vendors.values():
+        vendor.ledgers = ledgers
     return vendors
 
 

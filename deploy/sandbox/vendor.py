@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from deploy.sandbox.calls import CallLog
@@ -10,6 +11,7 @@ from deploy.sandbox.capabilities import Capabilities
 from deploy.sandbox.clock import Clock
 from deploy.sandbox.faults import Fault, FaultBook
 from deploy.sandbox.jsonio import JsonObject
+from deploy.sandbox.ledger import Ledger
 from deploy.sandbox.limits import Limits, Verdict
 from deploy.sandbox.messages import Answer, Request
 from deploy.sandbox.routing import Router
@@ -42,6 +44,9 @@ class Vendor(ABC):
     name: str
     # Where the fault bad_utf8 puts its bytes: the first of these that a body has.
     text_fields: tuple[str, ...] = ()
+    # What this vendor offers those that make invoices through it, and what the others of this process offer, by name.
+    ledger: Ledger | None = None
+    ledgers: Mapping[str, Ledger] = {}
 
     def __init__(self, world: World, capabilities: JsonObject, published_limits: JsonObject) -> None:
         self.world = world

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol, Self, runtime_checkable
 
+from shared.sync.imports import ImportKind, ImportTarget
 from shared.sync.model import Change, FieldDef, Fields, ModuleName, Record, RecordId, VendorName
 
 
@@ -32,7 +34,8 @@ class ModuleFacts:
     `stamp_field`: writable, exactly searchable field for the twin's id (None: natural key only). `inside`: its records
     live inside those of that module, are listed and searched for by nothing, and come with each complete read of it;
     their ids are `sync.inside`'s. `state_field`: written true, the record becomes inactive (None: no way is known).
-    `upserts`: a create that bears a stamp is made once, however often it is sent.
+    `upserts`: a create that bears a stamp is made once, however often it is sent. `creates` False: its records are
+    read, none is made here, and of their fields those alone are written that are not read-only.
     """
 
     name: ModuleName
@@ -50,6 +53,7 @@ class ModuleFacts:
     inside: ModuleName | None = None
     state_field: str | None = None
     upserts: bool = False
+    creates: bool = True
 
 
 class LimitScope(StrEnum):
@@ -79,10 +83,13 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class VendorFacts:
+    """`imports`: where each kind of data import goes (LK-5)."""
+
     vendor: VendorName
     label: str
     modules: Mapping[ModuleName, ModuleFacts]
     limits: tuple[Limit, ...] = ()
+    imports: Mapping[ImportKind, ImportTarget] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +196,10 @@ class Capabilities:
         return bool(self.flags.get(name, False))
 
 
+TIME_ZONE = "time_zone"
+"""text: of every vendor's capabilities, where the org's time zone is known (TR-4)."""
+
+
 class Connector(Protocol):
     """A signed-in org of a vendor. Synchronous; every call carries its own deadline; no hidden retries.
 
@@ -228,6 +239,33 @@ class Connector(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ManualStep:
+    """The vendor's API does not offer it; `sentence` names the click to make, and where to say what was found."""
+
+    sentence: str
+
+
+@runtime_checkable
+class TaxReader(Protocol):
+    """A connector of an org that works with taxes, or without (ST-3)."""
+
+    taxes_cost_a_call: bool
+
+    def taxes_enabled(self) -> bool | ManualStep:
+        """Raises as reads do."""
+        ...
+
+
+@runtime_checkable
+class SizeReader(Protocol):
+    """A connector that can say how many records there are, without reading them all (ST-2)."""
+
+    def more_than(self, module: ModuleName, records: int) -> bool:
+        """Whether there are more, inactive ones among them; of contacts, customers alone count. Raises as reads do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Helper:
     """A field of ours at the vendor that makes syncing safer (SU-7). `name` "": it is not there yet."""
 
@@ -245,6 +283,92 @@ class HelperMaker(Protocol):
 
     def make_helper(self, module: ModuleName) -> None:
         """Nothing where it is there already."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrderPart:
+    """A part inside a line. `item_id` None: the item is gone. Amounts are in the work order's currency, before tax."""
+
+    id: RecordId
+    item_id: RecordId | None
+    quantity: Decimal
+    unit_price: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrderLine:
+    """As `WorkOrderPart`; `amount` is without the parts. `invoice_id` is that of the field-service vendor; a line may
+    be `invoiced` though the vendor tells no id."""
+
+    id: RecordId
+    item_id: RecordId | None
+    quantity: Decimal
+    unit_price: Decimal
+    amount: Decimal
+    invoice_id: RecordId | None
+    invoiced: bool
+    parts: tuple[WorkOrderPart, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """`customers`: whom it names, by module. `record` has all its fields, for a mapping. `grand_total` is with tax."""
+
+    id: RecordId
+    name: str
+    status: str
+    modified_at: datetime | None
+    customers: Mapping[ModuleName, RecordId]
+    lines: tuple[WorkOrderLine, ...]
+    grand_total: Decimal
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceMade:
+    """`invoice_id` at the field-service vendor (None: it did not tell), `accounting_id` at the accounting vendor."""
+
+    invoice_id: RecordId | None
+    accounting_id: RecordId
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyInvoiced:
+    """The vendor says that lines are invoiced. After an unsure call that may have been ours: read the work order, then
+    the invoice of its lines. It is never a success by itself, for the vendor says the same of calls it cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLink:
+    """An invoice of the field-service vendor. `accounting_id` None: the accounting vendor has none for it (yet)."""
+
+    id: RecordId
+    work_order_id: RecordId | None
+    accounting_id: RecordId | None
+
+
+InvoiceResult = InvoiceMade | AlreadyInvoiced | Rejected | Unsure
+
+
+@runtime_checkable
+class Invoicer(Protocol):
+    """A connector whose vendor makes invoices of work orders, in the accounting org behind its own (TR-7)."""
+
+    def work_order(self, work_order_id: RecordId) -> WorkOrder | None:
+        """With its lines. None: the vendor says that there is none. Raises as reads do."""
+        ...
+
+    def make_invoice(
+        self, work_order_id: RecordId, line_ids: Sequence[RecordId], date: date, payment_terms_days: int
+    ) -> InvoiceResult:
+        """Of these lines, dated `date`, due as many days later. One call, never repeated here; nothing makes it safe to
+        be sent twice. Raises as writes do; ValueError without lines."""
+        ...
+
+    def invoice(self, invoice_id: RecordId) -> InvoiceLink | None:
+        """By its id at the field-service vendor. None: there is none. Raises as reads do."""
         ...
 
 

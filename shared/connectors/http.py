@@ -88,8 +88,18 @@ class VendorHttp:
         other._class = cls
         return other
 
+    def naming_no_org(self) -> Self:
+        """The same, for the calls that are of no org."""
+        other = copy.copy(self)
+        other._org_query = ()
+        return other
+
     def close(self) -> None:
         self._client.close()
+
+    @property
+    def rules(self) -> ErrorRules:
+        return self._rules
 
     def call(
         self,

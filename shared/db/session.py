@@ -92,3 +92,15 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+class Joined(Database):
+    """A service made with it takes part in a transaction that somebody else ends: all of several, or nothing."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        yield self._session
+        self._session.flush()

@@ -59,7 +59,7 @@ def binding_after(context: Context, work: Work, action: Action) -> BindingSave |
             setattr(save, f"{side}_written", iso(row.bound.written.get(side)) if row else None)
         elif row is not None:
             _keep(save, side, row)
-    save.has_children = any(one.parent and one.parent.pair == work.pair.name for one in context.pairs.values())
+    save.has_children = context.awaited(work.pair.name)
     if save.has_children and action.kind is ActionKind.CREATE:
         setattr(save, f"{work.side.other}_bare", True)
     follows = work.pair.follows

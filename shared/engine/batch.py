@@ -15,6 +15,7 @@ from functools import partial
 from shared.engine.agreed import all_agreed, from_base
 from shared.engine.context import Context, Ports
 from shared.engine.families import Families
+from shared.engine.invoices import InvoiceBook, Invoices
 from shared.engine.known import BindingRow, Known
 from shared.engine.pusher import Pusher
 from shared.engine.reader import Reader, unreadable_fields
@@ -56,6 +57,10 @@ class Batch:
         open_intents = partial(known.open_intents, ports.leases, lease, batch_id)
         note_pushes = partial(known.note_pushes, ports.leases, lease, run_id)
         self._pusher = Pusher(context, self._settler, open_intents, note_pushes, ensure_lease, ports.watchdog)
+        self._invoices = context.orders and Invoices(
+            context, context.orders, known, self._settler, self._reader, self._pusher, open_intents,
+            InvoiceBook(ports.db, context, ports.leases, lease),
+        )  # fmt: skip
 
     @property
     def roots(self) -> list[str]:
@@ -64,16 +69,18 @@ class Batch:
 
     def process(self, folded: Sequence[Folded], reads: Mapping[str, Record]) -> list[Work]:
         """`reads`: records read by an earlier try of an event, by its id, whose root was locked then."""
-        works = [Work(one, self._context.pairs[one.pair], one.side) for one in folded]
+        works = [Work(one, self._context.pair(one.pair), one.side) for one in folded]
         for work in works:
             if all(event_id in reads for event_id in work.folded.event_ids):
                 work.earlier = reads[work.folded.event_ids[-1]]
-        for part in _by_pair_and_side(works):
+        for part in _by_pair_and_side([work for work in works if work.pair.makes]):
             self._choose_pairs(part)
         for name in self._context.pairs:
             for side in Side:
                 if part := [work for work in still_open(works) if work.pair.name == name and work.side is side]:
                     self._process_part(part)
+        if self._invoices and (orders := [work for work in still_open(works) if not work.pair.makes]):
+            self._invoices.process(orders)
         return works
 
     def _choose_pairs(self, works: Sequence[Work]) -> None:

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,7 +19,10 @@ from shared.db.models import Connection, Integration
 from shared.db.session import Database
 from shared.engine.epoch import Epoch
 from shared.engine.watchdog import Watchdog
+from shared.engine.zones import UTC_ZONE, zone_in_force
 from shared.errors import ConfigError, ConnectionBroken, NotFound
+from shared.integrations.base import Integration as DeclaredIntegration
+from shared.integrations.base import Invoicing, SizeLimit
 from shared.integrations.defaults import Line
 from shared.integrations.registry import integration as declared_integration
 from shared.lease import Leases
@@ -33,6 +37,7 @@ class Wake(Protocol):
 
     def drain(self, lane: Lane) -> None: ...
     def run(self, run_id: int) -> None: ...
+    def data_import(self, import_id: int) -> None: ...
     def results(self) -> None: ...
     def canaries(self) -> None: ...
 
@@ -97,6 +102,17 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
+class Orders:
+    """Work orders that are invoiced (TR-7): with which of these statuses, if changed `since`; due in `terms_days`."""
+
+    declared: Invoicing
+    pair: Pair
+    statuses: frozenset[str]
+    since: datetime
+    terms_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """An integration as it is now. `connections` and `orgs` are keyed by side."""
 
@@ -113,12 +129,36 @@ class Context:
     facts: Mapping[tuple[str, Side], ModuleFacts]
     connectors: Mapping[Side, Connector]
     shards: int
+    sync_type: str = ""
+    limited: tuple[SizeLimit, ...] = ()
+    zone: ZoneInfo = UTC_ZONE
+    orders: Orders | None = None
+    """None: no invoices are made."""
     foreign_prices: str = ""
     """Why no run may begin: prices are mapped between two base currencies (TR-10). `pairs` are without them."""
 
     @property
     def org_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self.orgs.values()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all that there are events of, in the order of a sync: the pairs, then the work orders."""
+        return (*self.pairs, self.orders.pair.name) if self.orders else tuple(self.pairs)
+
+    def pair(self, name: str) -> Pair:
+        """Raises KeyError."""
+        return self.orders.pair if self.orders and self.orders.pair.name == name else self.pairs[name]
+
+    def sides(self, name: str) -> tuple[Side, ...]:
+        """At which its records are listed: work orders at one."""
+        return tuple(Side) if name in self.pairs or self.orders is None else (self.orders.declared.side,)
+
+    def awaited(self, name: str) -> bool:
+        """Whether records of others may wait until one of this pair is bound: its children, or work orders."""
+        if any(one.parent and one.parent.pair == name for one in self.pairs.values()):
+            return True
+        return self.orders is not None and name in (*self.orders.declared.customers, self.orders.declared.items)
 
     def lane(self, cls: str, pair: str, side: Side, record_id: str) -> Lane:
         """Events of a record share a lane; its root lock keeps the two ends of a binding apart."""
@@ -129,7 +169,7 @@ class Context:
 
     def sharing(self, pair: str, side: Side) -> tuple[str, ...]:
         """The pairs whose records at `side` are of the same module, itself among them, in the order of a sync."""
-        module = self.pairs[pair].module(side)
+        module = self.pair(pair).module(side)
         return tuple(name for name, one in self.pairs.items() if one.module(side) == module)
 
     def inside(self, pair: str, side: Side) -> str | None:
@@ -164,7 +204,8 @@ def load_context(ports: Ports, integration_id: int) -> Context:
         if row is None:
             raise NotFound(f"There is no integration {integration_id}.", code="UNKNOWN_INTEGRATION")
         orgs = {Side.LEFT: row.left_org_id, Side.RIGHT: row.right_org_id}
-        connections = {side: _live_connection(session, org) for side, org in orgs.items()}
+        connections = {side: live_connection(session, org) for side, org in orgs.items()}
+        zone = zone_in_force(session, row)
     declaration = declared_integration(row.kind)
     synced = declaration.sync_type(row.sync_type).pairs
     connectors = {side: ports.connectors.get(one.id, one.updated_at) for side, one in connections.items()}
@@ -198,11 +239,36 @@ def load_context(ports: Ports, integration_id: int) -> Context:
         facts=facts,
         connectors=connectors,
         shards=ports.settings.shards,
+        sync_type=row.sync_type,
+        limited=declaration.limited,
+        zone=zone,
+        orders=_orders(row, declaration, connectors, ports.settings.overlap_s),
         foreign_prices=" ".join(foreign),
     )
 
 
-def _live_connection(session: Session, org_id: int) -> Connection:
+def _orders(
+    row: Integration, declaration: DeclaredIntegration, connectors: Mapping[Side, Connector], overlap_s: float
+) -> Orders | None:
+    """The vendor's clock may be behind ours, or tell whole seconds."""
+    declared = declaration.invoicing
+    if declared is None or not row.invoicing.get("on"):
+        return None
+    name = declared.pair.name
+    fields = {side: connectors[side].facts.modules[declared.pair.module(side)].fields for side in Side}
+    chosen = row.mapping.get(name)
+    mapping = None if chosen is None else tuple(Line.model_validate(line).field_pair() for line in chosen)
+    return Orders(
+        declared=declared,
+        pair=without_private(declaration.pair(name, fields[Side.LEFT], fields[Side.RIGHT], mapping)),
+        statuses=frozenset(row.invoicing["statuses"]),
+        since=datetime.fromisoformat(row.invoicing["since"]) - timedelta(seconds=overlap_s),
+        terms_days=row.invoicing["terms_days"],
+    )
+
+
+def live_connection(session: Session, org_id: int) -> Connection:
+    """Raises ConfigError, ConnectionBroken."""
     found = session.scalars(select(Connection).where(Connection.org_id == org_id)).first()
     if found is None:
         raise ConfigError(f"Org {org_id} is not connected. Connect it first.", code="NOT_CONNECTED")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -195,7 +195,7 @@ def _take_in(ports: Ports, session: _Session, entries: Sequence[Entry]) -> None:
         except (BadEnvelope, ValueError, TypeError, AttributeError, RecursionError):
             dead.append((entry, None))
             continue
-        if entry.tries >= ports.settings.attempts_by_crash or event.pair not in session.context.pairs:
+        if entry.tries >= ports.settings.attempts_by_crash or event.pair not in session.context.names:
             dead.append((entry, event))
         else:
             fresh.append(_Pending(entry, event))
@@ -355,13 +355,14 @@ def _bury(ports: Ports, session: _Session, dead: list[tuple[Entry, ChangeEvent |
     opened = open_batch(ports, session.context, session.lane, session.token)
     if isinstance(opened, Held):
         return
-    results = [_dead_letter(session.lane, entry, event) for entry, event in dead]
+    results = [_dead_letter(session.lane, entry, event, session.context.names) for entry, event in dead]
     _settle(ports, session, opened, [entry.id for entry, _ in dead], [], results)
 
 
-def _dead_letter(lane: Lane, entry: Entry, event: ChangeEvent | None) -> Result:
+def _dead_letter(lane: Lane, entry: Entry, event: ChangeEvent | None, pairs: Collection[str]) -> Result:
     if event is None:
         return Result([f"entry:{lane}:{entry.id}"], "webhook", "", "left", "", None, "failed", reason=Code.POISON)
+    outside = event.pair not in pairs  # since it was told of: another sync type, or invoices that were switched off
     return Result(
         [event.event_id],
         event.origin,
@@ -369,8 +370,8 @@ def _dead_letter(lane: Lane, entry: Entry, event: ChangeEvent | None) -> Result:
         event.side,
         event.record_id,
         event.run_id,
-        "failed",
-        reason=Code.POISON,
+        "skipped" if outside else "failed",
+        reason=Code.OUTSIDE_MAPPING if outside else Code.POISON,
         attempt=entry.tries,
         received_ms=event.received_at,
     )

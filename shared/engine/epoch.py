@@ -19,7 +19,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from shared.bus import Bus, RedisServer
+from shared.db.queries import imports
 from shared.db.session import Database
+from shared.engine.notices import note_end
 from shared.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -130,14 +132,18 @@ def _after_restore(session: Session) -> None:
     session.execute(text("UPDATE intent SET state = 'in_doubt'"))
     session.execute(text("UPDATE due SET run_id = NULL"))
     session.execute(text("DELETE FROM staged"))
-    session.execute(
+    ended = session.scalars(
         text(
             "UPDATE run SET state = 'failed', ended_at = clock_timestamp(), pending = 0, waiting_for = NULL, "
             "error_code = :code, error_detail = 'The database was restored from a backup while this sync was on.' "
-            "WHERE kind <> 'webhook' AND ended_at IS NULL"
+            "WHERE kind <> 'webhook' AND ended_at IS NULL RETURNING id"
         ),
         {"code": RESTORED},
-    )
+    ).all()
+    for run_id in ended:
+        note_end(session, run_id)
+    # What it wrote since the backup is not known any more: whoever imports the rest again finds it by its match key.
+    imports.end_all(session, RESTORED, "The database was restored from a backup while this import was on.")
     session.execute(text("UPDATE integration SET next_run_at = clock_timestamp() WHERE fetched_at IS NOT NULL"))
     session.execute(text("UPDATE integration SET fetched_at = NULL, compared_at = NULL WHERE fetched_at IS NOT NULL"))
     session.execute(

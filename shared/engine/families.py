@@ -89,7 +89,7 @@ class Families:
             self._settler.fail(work, Code.PARENT_NOT_SYNCED, parent_id)
             return
         if unheard:
-            work.follow.append(self._event(work, parent.pair, parent_id, Hint.UPSERT))
+            work.follow.append(event_about(self._context, work, parent.pair, parent_id, Hint.UPSERT))
         self._settler.wait(work, Code.PARENT_NOT_SYNCED, why="blocked", detail=parent_id, counts=True)
 
     # Inside
@@ -112,24 +112,26 @@ class Families:
             if work.source is not None:
                 shown = work.source.children[module]
                 changed, gone = changed_inside(pair, side, shown, bound.get(work.id, {}), self._facts(pair, side))
-                work.follow += [self._event(work, name, one.id, Hint.UPSERT) for one in changed]
-                work.follow += [self._event(work, name, one, Hint.DELETE) for one in gone]
+                work.follow += [event_about(self._context, work, name, one.id, Hint.UPSERT) for one in changed]
+                work.follow += [event_about(self._context, work, name, one, Hint.DELETE) for one in gone]
 
     def _facts(self, pair: Pair, side: Side) -> ModuleFacts:
         return self._context.facts[pair.name, side]
 
-    def _event(self, work: Work, pair: str, record_id: RecordId, hint: Hint) -> ChangeEvent:
-        return ChangeEvent(
-            event_id=uuid.uuid4().hex,
-            correlation_id=work.folded.correlation_id,
-            integration_id=self._context.id,
-            pair=pair,
-            side=work.side,
-            record_id=record_id,
-            hint=hint,
-            origin=work.folded.origin if work.folded.run_id is None else Origin.RETRY,
-            received_at=int(time.time() * 1000),
-        )
+
+def event_about(context: Context, work: Work, pair: str, record_id: RecordId, hint: Hint) -> ChangeEvent:
+    """Of a record at the same side, that this one is inside of, waits for, or holds."""
+    return ChangeEvent(
+        event_id=uuid.uuid4().hex,
+        correlation_id=work.folded.correlation_id,
+        integration_id=context.id,
+        pair=pair,
+        side=work.side,
+        record_id=record_id,
+        hint=hint,
+        origin=work.folded.origin if work.folded.run_id is None else Origin.RETRY,
+        received_at=int(time.time() * 1000),
+    )
 
 
 def changed_inside(

@@ -11,6 +11,7 @@ import logging
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from shared.db.queries import imports
 from shared.engine.classes import lane_for
 from shared.engine.context import Ports
 from shared.errors import BothwaysError
@@ -20,11 +21,21 @@ log = logging.getLogger(__name__)
 
 DUE_CHUNK = 500
 EVENT_DONE_DAYS = 7
+REMOVE_CHUNK, REMOVE_CHUNKS = 500, 40
 
 
 def tick(ports: Ports) -> None:
     """Every few seconds. Each part stands alone: trouble of one does not keep the others from running."""
-    for step in (check_stores, send_due, start_scheduled, wake_runs, wake_lanes, wake_results, send_canaries):
+    for step in (
+        check_stores,
+        send_due,
+        start_scheduled,
+        wake_runs,
+        wake_imports,
+        wake_lanes,
+        wake_results,
+        send_canaries,
+    ):
         try:
             step(ports)
         except BothwaysError as error:
@@ -135,6 +146,13 @@ def wake_runs(ports: Ports) -> None:
         ports.wake.run(row.id)
 
 
+def wake_imports(ports: Ports) -> None:
+    with ports.db.transaction() as session:
+        waiting = imports.waiting(session)
+    for import_id in waiting:
+        ports.wake.data_import(import_id)
+
+
 def wake_lanes(ports: Ports) -> None:
     for lane in ports.bus.idle_lanes():
         ports.wake.drain(lane)
@@ -157,7 +175,7 @@ def check_stores(ports: Ports) -> None:
 
 
 def hourly(ports: Ports) -> None:
-    """Partitions ahead and behind, closed webhook runs, remembered events that nothing will ask for again."""
+    """Partitions ahead and behind, closed webhook runs, old runs, remembered events that nothing will ask for again."""
     with ports.db.transaction() as session:
         session.execute(text("SELECT outcome_partitions(:months)"), {"months": ports.settings.outcome_months})
         session.execute(
@@ -175,3 +193,36 @@ def hourly(ports: Ports) -> None:
             )
         )
         session.execute(text("DELETE FROM open_batch WHERE until < clock_timestamp() - interval '1 hour'"))
+        imports.forget_old(session, ports.settings.import_cells_days, ports.settings.outcome_months)
+    remove_old(ports)
+
+
+# In UTC, by Postgres' clock: what the partitions of the same months are dropped by.
+_EDGE = "timezone('UTC', date_trunc('month', timezone('UTC', now())) - make_interval(months => :months))"
+_REMOVE_OLD = (
+    # Its counters, lists and mails go with it. One that is on has not ended.
+    f"DELETE FROM run WHERE id IN (SELECT id FROM run WHERE ended_at <= {_EDGE} ORDER BY ended_at LIMIT :n)",
+    f"""
+    DELETE FROM lease_log WHERE (org_id, fence) IN (
+        SELECT org_id, fence FROM lease_log WHERE taken_at < {_EDGE} AND released_at <= {_EDGE}
+        ORDER BY taken_at LIMIT :n)
+    """,
+    # What a clock far off brought is in no month's partition.
+    f"""
+    DELETE FROM outcome_default WHERE at < {_EDGE} AND (id, at) IN (
+        SELECT id, at FROM outcome_default WHERE at < {_EDGE} LIMIT :n)
+    """,
+)
+
+
+def remove_old(ports: Ports) -> None:
+    """LG-1: runs and leases that ended before the first month that is kept. In transactions of a bounded size, so many
+    at once; what is left is the next call's."""
+    for statement in map(text, _REMOVE_OLD):
+        for _ in range(REMOVE_CHUNKS):
+            with ports.db.transaction() as session:
+                removed = session.execute(
+                    statement, {"months": ports.settings.outcome_months, "n": REMOVE_CHUNK}
+                ).rowcount  # type: ignore[attr-defined]
+            if removed < REMOVE_CHUNK:
+                break

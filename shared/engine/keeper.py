@@ -24,6 +24,14 @@ from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_RENEW_CLAIMS = {
+    table: text(
+        f"UPDATE {table} SET claimed_until = clock_timestamp() + make_interval(secs => :s) "
+        "WHERE id = :id AND claimed_by = :owner"
+    )
+    for table in ("run", "import_job")
+}
+
 
 class Keeper:
     def __init__(
@@ -46,7 +54,7 @@ class Keeper:
         self._lanes: dict[str, Lane] = {}
         self._batches: set[str] = set()
         self._leased: dict[int, Lease] = {}
-        self._claims: dict[int, str] = {}
+        self._claims: dict[tuple[str, int], str] = {}
         self._lapses = 0
         self._beaten_at = time.monotonic()
         self._abandoned: list[tuple[str, str, tuple[str, ...]]] = []
@@ -115,13 +123,24 @@ class Keeper:
 
     @contextmanager
     def claim(self, run_id: int, owner: str) -> Iterator[None]:
+        with self._claimed("run", run_id, owner):
+            yield
+
+    @contextmanager
+    def claim_import(self, import_id: int, owner: str) -> Iterator[None]:
+        with self._claimed("import_job", import_id, owner):
+            yield
+
+    @contextmanager
+    def _claimed(self, table: str, claimed_id: int, owner: str) -> Iterator[None]:
+        key = (table, claimed_id)
         with self._lock:
-            self._claims[run_id] = owner
+            self._claims[key] = owner
         try:
             yield
         finally:
             with self._lock:
-                self._claims.pop(run_id, None)
+                self._claims.pop(key, None)
 
     def abandon(self, batch_id: str, token: str, roots: Sequence[str]) -> None:
         """Gives back what a batch held that came to nothing: at once, or as soon as the servers answer."""
@@ -169,14 +188,8 @@ class Keeper:
             self._bus.lock_lane(lane, token, self.lane_ttl_s)
         if claims:
             with self._db.transaction() as session:
-                for run_id, owner in claims.items():
-                    session.execute(
-                        text(
-                            "UPDATE run SET claimed_until = clock_timestamp() + make_interval(secs => :s) "
-                            "WHERE id = :run AND claimed_by = :owner"
-                        ),
-                        {"s": self.claim_s, "run": run_id, "owner": owner},
-                    )
+                for (table, claimed_id), owner in claims.items():
+                    session.execute(_RENEW_CLAIMS[table], {"s": self.claim_s, "id": claimed_id, "owner": owner})
 
     def _renew(self) -> None:
         with self._lock:

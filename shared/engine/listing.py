@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from shared.connectors.base import ListOrder, ModuleFacts, Page
 from shared.engine.agreed import listed_hash
-from shared.engine.context import Context, Ports
+from shared.engine.context import Context, Orders, Ports
 from shared.engine.families import changed_inside
 from shared.engine.keeper import Keeper
 from shared.engine.known import BindingRow, binding_row
@@ -28,7 +28,7 @@ from shared.lease import Lease
 from shared.points import at
 from shared.sync.match import staged_keys
 from shared.sync.merge import is_known
-from shared.sync.model import BindingState, OutcomeKind, Pair, Record, RecordId, Side
+from shared.sync.model import BindingState, ModuleName, OutcomeKind, Pair, Record, RecordId, Side
 from shared.sync.plan import in_scope
 from shared.sync.reasons import Code
 from shared.sync.values import encode_fields
@@ -49,17 +49,31 @@ class Listing:
         self._lease = lease
         self._ends = ends
 
-    def open(self, session: Session, *, whole: bool) -> None:
-        """One listing per pair and side, with its window."""
-        for name in self._context.pairs:
+    def open(self, session: Session, *, whole: bool, orders: bool) -> None:
+        """One listing per pair and side, with its window; of work orders at their side alone, where they are wanted."""
+        for name, pair in self._context.pairs.items():
             for side in Side:
-                self._open(session, name, side, whole=whole)
+                served = self._context.listed_with(name, side)
+                lead = self._context.pairs[served[0]]
+                inside = self._context.facts[pair.name, side].inside is not None
+                self._open(session, name, lead.module(side), served, side, whole=whole, done=inside)
+        if orders and self._context.orders:
+            pair, side = self._context.orders.pair, self._context.orders.declared.side
+            self._open(session, pair.name, pair.module(side), (pair.name,), side, whole=whole, done=False)
 
-    def _open(self, session: Session, pair: str, side: Side, *, whole: bool) -> None:
+    def _open(
+        self,
+        session: Session,
+        pair: str,
+        module: ModuleName,
+        served: Sequence[str],
+        side: Side,
+        *,
+        whole: bool,
+        done: bool,
+    ) -> None:
         """One of several pairs of a module is listed, and serves them all; what lives inside others has no list."""
-        facts = self._context.facts[pair, side]
-        served = self._context.listed_with(pair, side)
-        order = self._context.facts[served[0], side].order
+        order = self._context.connectors[side].facts.modules[module].order
         since = None
         if not whole and order is not ListOrder.WHOLE:
             # Where the mapping changed since, each bound record is due (FM-4): then there is no mark.
@@ -88,7 +102,7 @@ class Listing:
                 "side": side.value,
                 "workspace": self._context.workspace_id,
                 "since": since,
-                "done": facts.inside is not None,
+                "done": done,
                 "whole": since is None,
             },
         )
@@ -113,16 +127,20 @@ class Listing:
 
     def _list_page(self, listing: Row[Any]) -> None:
         side = Side(listing.side)
-        pair = self._context.pairs[listing.pair]
-        facts = self._context.facts[listing.pair, side]
+        pair = self._context.pair(listing.pair)
+        connector = self._context.connectors[side]
         read_at = self._now()
-        page = self._context.connectors[side].list_page(pair.module(side), cursor=listing.cursor, since=listing.since)
-        rows, done = _cut(page, facts, listing.since)
-        rows = self._told(self._context.sharing(listing.pair, side), side, rows)
+        page = connector.list_page(pair.module(side), cursor=listing.cursor, since=listing.since)
+        rows, done = _cut(page, connector.facts.modules[pair.module(side)], listing.since)
+        served = self._context.sharing(listing.pair, side) if pair.makes else (listing.pair,)
+        if pair.makes:
+            rows = self._told(served, side, rows)
         with self._ports.db.transaction() as session:
             self._ports.leases.check(session, self._lease)
-            served = self._context.sharing(listing.pair, side)
-            self._stage(session, served, side, rows, read_at)
+            if pair.makes:
+                self._stage(session, served, side, rows, read_at)
+            else:
+                self._stage_orders(session, side, rows, read_at)
             session.execute(
                 text(
                     "UPDATE listing SET cursor = :cursor, done = :done, rows = rows + :n, "
@@ -159,6 +177,19 @@ class Listing:
             parts.setdefault(self._pair_of(served, side, row, bound), []).append(row)
         for name, part in parts.items():
             self._stage_part(session, name, side, part, bound[name], read_at)
+
+    def _stage_orders(self, session: Session, side: Side, rows: Sequence[Record], read_at: datetime) -> None:
+        """Of work orders those that are to be invoiced, by their row; each is read before anything is done."""
+        orders = self._context.orders
+        if orders is None:
+            return
+        due = [row for row in rows if _is_due(orders, row)]
+        if due:
+            values = [self._staged_values(orders.pair.name, side, row, read_at) for row in due]
+            session.execute(_STAGE, [{**one, "fields": "{}", "key": "", "second": ""} for one in values])
+        if rest := len(rows) - len(due):
+            key = (self._context.direction(side), orders.pair.name, OutcomeKind.UNCHANGED.value, "")
+            add_count(session, self._id, self._context.workspace_id, key, rest, listed=rest)
 
     def _told(self, served: Sequence[str], side: Side, rows: Sequence[Record]) -> Sequence[Record]:
         """Of several pairs of a module, a row that is not bound must say to which it belongs; else it is read."""
@@ -256,7 +287,7 @@ class Listing:
     def _staged_values(
         self, name: str, side: Side, row: Record, read_at: datetime, family_root: str = ""
     ) -> dict[str, Any]:
-        pair = self._context.pairs[name]
+        pair = self._context.pair(name)
         if pair.parent is not None and not family_root:
             family_root = str(row.get(pair.parent.field(side)) or "")
         key, second = staged_keys(pair, side, row, family_root)
@@ -386,6 +417,14 @@ class Listing:
             if (session.execute(query, {"run": self._id}).scalar() or 0) >= MANY_ROWS:
                 session.execute(text("ANALYZE staged"))
                 session.execute(text("ANALYZE binding"))
+
+
+def _is_due(orders: Orders, row: Record) -> bool:
+    """What a row does not show leaves it open."""
+    declared = orders.declared
+    billed, status = row.get(declared.billed_field), row.get(declared.status_field)
+    early = row.modified_at is not None and row.modified_at < orders.since
+    return not early and billed != declared.billed and (status is None or status in orders.statuses)
 
 
 _STAGE = text(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 from shared.connectors.base import Draft, Edit, Unsure, WriteResult, Written
 from shared.engine.context import Context
@@ -20,6 +21,8 @@ from shared.points import at
 from shared.sync.merge import pending_of, with_pending
 from shared.sync.model import ActionKind, Pair, RecordId, Side
 from shared.sync.reasons import Code
+
+T = TypeVar("T")
 
 OpenIntents = Callable[[str, Sequence[Planned]], set[tuple[Side, str]]]
 """Commits an intent per record of a pair, under the fence; returns those (side, record id) that are ours."""
@@ -148,25 +151,38 @@ class Pusher:
         self, chunk: Sequence[Work], side: Side, call: Callable[[], Sequence[WriteResult]]
     ) -> Sequence[WriteResult]:
         """Empty where nothing was sent: the chunk waits then."""
-        if self._settler.parked(chunk):
+        answers = self._sent(chunk, side, call)
+        if answers is None:
             return ()
+        at("reply.lost" if any(isinstance(answer, Unsure) for answer in answers) else "reply.read")
+        return [_as_shown(chunk[0].pair, side, answer) for answer in answers]
+
+    def send(self, work: Work, side: Side, call: Callable[[], T]) -> T | None:
+        """One record's call of a kind of its own, guarded as every push. None: nothing was sent, and it waits."""
+        answer = self._sent([work], side, call)
+        if answer is not None:
+            at("reply.lost" if isinstance(answer, Unsure) else "reply.read")
+        return answer
+
+    def _sent(self, works: Sequence[Work], side: Side, call: Callable[[], T]) -> T | None:
+        if self._settler.parked(works):
+            return None
         self._ensure_lease()
         began = datetime.now(UTC)
         try:
             with self._watchdog.over():
-                answers = [_as_shown(chunk[0].pair, side, answer) for answer in call()]
-            at("reply.lost" if any(isinstance(answer, Unsure) for answer in answers) else "reply.read")
+                answer = call()
         except RetryableError as error:
-            for work in chunk:
+            for work in works:
                 # Nothing was made, so an intent of this try is in no doubt; one of an earlier try still is.
                 intent = "close" if work.intent is None else "keep"
                 self._settler.wait(work, error.code, in_s=error.retry_after_s, intent=intent)
-            return ()
+            return None
         now_ms = int(time.time() * 1000)
-        for work in chunk:
+        for work in works:
             work.written_ms = now_ms
             work.read_at[side] = began
-        return answers
+        return answer
 
 
 def _as_shown(pair: Pair, side: Side, answer: WriteResult) -> WriteResult:

@@ -122,6 +122,12 @@ class Reader:
                 work.deferred = work.id in bound or work.id in live or work.id in begun
                 work.intent = intents.get(work.id)
 
+    def lock_alone(self, works: Sequence[Work]) -> None:
+        """Each by itself: what has no twin that an event could come from."""
+        for work in works:
+            work.roots = (f"{self._context.id}:{root_of(work.pair.name, work.side, work.id)}",)
+        self._lock(works)
+
     def lock_twins(self, works: Sequence[Work]) -> None:
         """A match is locked at both of its records before anything is written: from then on it may be bound, and events
         of either end lock the binding."""

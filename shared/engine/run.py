@@ -18,11 +18,14 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from shared.bus import BULK
+from shared.db.repositories import audit
 from shared.engine.classes import bulk_lanes
 from shared.engine.context import Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.listing import Listing
 from shared.engine.matching import fetch_report, log_fetch_bindings, match_staged
+from shared.engine.notices import note_disabled, note_end
+from shared.engine.preflight import check_sizes, check_taxes, check_types
 from shared.errors import (
     BothwaysError,
     ConfigError,
@@ -36,11 +39,13 @@ from shared.errors import (
 )
 from shared.lease import Held, Lease, run_holder
 from shared.points import at
+from shared.sync.access import rule
+from shared.sync.audit import Action
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.guards import may_start
 from shared.sync.model import RecordId, Side
 from shared.sync.reasons import Code
-from shared.sync.states import RunKind, RunState, end_of
+from shared.sync.states import IntegrationState, RunKind, RunState, end_of
 from shared.sync.watermark import advanced
 
 log = logging.getLogger(__name__)
@@ -182,7 +187,26 @@ def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
             session.execute(text("UPDATE integration SET compared_at = NULL WHERE id = :i"), {"i": row.integration_id})
         if row.kind == "sync":
             _schedule_next(session, row.integration_id)
+        note_end(session, run_id)
+        if isinstance(error, RunStopped) and error.disables:
+            _disable(session, row.integration_id, run_id, error)
     _wake_idle(ports)
+
+
+def _disable(session: Session, integration_id: int, run_id: int, error: RunStopped) -> None:
+    """A rule stops the integration: no more syncs by the clock, no webhook work, until support lets it go on (ST-4)."""
+    disabled = session.execute(
+        text(
+            "UPDATE integration SET state = 'disabled', disabled_code = :code, disabled_detail = :detail, "
+            "disabled_at = clock_timestamp(), next_run_at = NULL WHERE id = :i AND state <> 'disabled' "
+            "RETURNING workspace_id"
+        ),
+        {"i": integration_id, "code": error.code, "detail": str(error)[:500]},
+    ).first()
+    if disabled is not None:
+        actor = rule(disabled.workspace_id)
+        audit.record(session, actor, Action.INTEGRATION_DISABLED, integration_id, after={"code": error.code})
+        note_disabled(session, integration_id, run_id)
 
 
 def _schedule_next(session: Session, integration_id: int) -> None:
@@ -223,8 +247,15 @@ class _RunWork:
             return False
         self._keeper.keep(lease)
         self._lease = lease
+        if self._kind() is RunKind.SYNC:
+            if self._context.state == IntegrationState.PAUSED:
+                return self._rest()
+            if self._context.state == IntegrationState.DISABLED:
+                raise RunStopped("The integration was disabled while this sync was on.", code=Code.NOT_ENABLED)
         self._listing = Listing(self._ports, self._keeper, self._context, self._id, lease, self._ends)
         state = self._begin()
+        if state is RunState.PREFLIGHT:
+            state = self._check_vendors()
         if state is RunState.LISTING and not self._listing.read():
             return True
         if state in (RunState.LISTING, RunState.MATCHING):
@@ -278,7 +309,7 @@ class _RunWork:
         with self._ports.db.transaction() as session:
             self._ports.leases.check(session, self._lease)
             run = session.execute(text("SELECT * FROM run WHERE id = :run"), {"run": self._id}).one()
-            if run.state not in (RunState.QUEUED, RunState.WAITING, RunState.PREFLIGHT):
+            if run.state not in (RunState.QUEUED, RunState.WAITING):
                 return RunState(run.state)
             refusal = may_start(
                 RunKind(run.kind),
@@ -288,20 +319,46 @@ class _RunWork:
             )
             if refusal is not None:
                 raise RunStopped(refusal.sentence, code=refusal.code)
-            if self._context.foreign_prices and run.kind == "sync":
-                raise RunStopped(
-                    f"{self._context.foreign_prices} Take them out of the mapping.", code="BASE_CURRENCIES_DIFFER"
-                )
+            if run.kind == "sync":
+                if self._context.foreign_prices:
+                    raise RunStopped(
+                        f"{self._context.foreign_prices} Take them out of the mapping.", code="BASE_CURRENCIES_DIFFER"
+                    )
+                check_types(session, self._context)
             whole = run.kind != "sync" or self._compares(session, run)
-            self._listing.open(session, whole=whole)
+            self._listing.open(session, whole=whole, orders=run.kind == "sync")
+            following = RunState.LISTING if run.kind == "fetch" else RunState.PREFLIGHT
             session.execute(
                 text(
-                    "UPDATE run SET state = 'listing', started_at = coalesce(started_at, clock_timestamp()) "
+                    "UPDATE run SET state = :state, started_at = coalesce(started_at, clock_timestamp()) "
                     "WHERE id = :run"
                 ),
-                {"run": self._id},
+                {"run": self._id, "state": following.value},
             )
-            return RunState.LISTING
+            return following
+
+    def _check_vendors(self) -> RunState:
+        """The part of preflight that asks them: outside of any transaction."""
+        unchecked = check_taxes(self._context)
+        with self._ports.db.transaction() as session:
+            self._ports.leases.check(session, self._lease)
+            told = {"run": self._id, "unchecked": json.dumps(unchecked)}
+            report = "report || jsonb_build_object('unchecked', CAST(:unchecked AS jsonb))" if unchecked else "report"
+            session.execute(text(f"UPDATE run SET state = 'listing', report = {report} WHERE id = :run"), told)
+        return RunState.LISTING
+
+    def _rest(self) -> bool:
+        """A person paused the integration: others get the orgs, and it goes on from here once it may."""
+        name = f"run:{self._id}"
+        with self._ports.db.transaction() as session:
+            held = self._ports.leases.held(session, name)
+            session.execute(
+                text("UPDATE run SET waiting_for = :why WHERE id = :run"),
+                {"run": self._id, "why": "the integration, which is paused"},
+            )
+            self._ports.leases.leave(session, name, held)
+        _wake_idle(self._ports)
+        return False
 
     def _compares(self, session: Session, run: Row[Any]) -> bool:
         """Whether this sync is a full comparison: asked for, or due (TR-13). Due again where it fails."""
@@ -324,6 +381,8 @@ class _RunWork:
 
     def _match(self) -> RunState:
         self._listing.note_size()
+        if self._kind() is RunKind.SYNC:
+            check_sizes(self._ports, self._context, self._id)
         with self._ports.db.transaction() as session:
             run = session.execute(
                 text("SELECT kind, compares, deletions_confirmed FROM run WHERE id = :run"), {"run": self._id}
@@ -375,7 +434,7 @@ class _RunWork:
                 ON CONFLICT DO NOTHING
                 """
             ),
-            {"run": self._id, "integration": self._context.id, "pairs": list(self._context.pairs)},
+            {"run": self._id, "integration": self._context.id, "pairs": list(self._context.names)},
         )
 
     def _stage_vanished(self, session: Session, *, confirmed: bool) -> None:
@@ -446,7 +505,7 @@ class _RunWork:
         with self._ports.db.transaction() as session:
             self._ports.leases.check(session, self._lease)
             rows = session.execute(
-                _QUEUE, {"run": self._id, "n": QUEUE_CHUNK, "pairs": list(self._context.pairs)}
+                _QUEUE, {"run": self._id, "n": QUEUE_CHUNK, "pairs": list(self._context.names)}
             ).all()
             if rows:
                 session.execute(
@@ -522,6 +581,7 @@ class _RunWork:
                 {"run": self._id, "state": end_of(int(failed)).value},
             )
             _schedule_next(session, self._context.id)
+            note_end(session, self._id)
             session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": self._id})
             self._ports.leases.release(session, self._lease)
         at("watermark.saved")
@@ -532,8 +592,8 @@ class _RunWork:
     def _advance_watermarks(self, session: Session) -> None:
         """The start of this run (TR-5), by the vendor's clock where that is behind ours (P12). It never goes back."""
         started = session.execute(text("SELECT started_at FROM run WHERE id = :run"), {"run": self._id}).scalar_one()
-        for name in self._context.pairs:
-            for side in Side:
+        for name in self._context.names:
+            for side in self._context.sides(name):
                 key = {"i": self._context.id, "pair": name, "side": side.value}
                 current = session.execute(
                     text("SELECT read_from FROM watermark WHERE integration_id = :i AND pair = :pair AND side = :side"),
@@ -542,10 +602,14 @@ class _RunWork:
                 session.execute(
                     text(
                         """
-                        INSERT INTO watermark (integration_id, pair, side, workspace_id, read_from, run_id)
-                        VALUES (:i, :pair, :side, :workspace, :mark, :run)
+                        INSERT INTO watermark AS w
+                            (integration_id, pair, side, workspace_id, read_from, run_id, rows_most)
+                        VALUES (:i, CAST(:pair AS text), CAST(:side AS text), :workspace, :mark, CAST(:run AS bigint), (
+                            SELECT rows FROM listing WHERE run_id = :run AND pair = :pair AND side = :side AND whole))
                         ON CONFLICT (integration_id, pair, side) DO UPDATE
-                        SET read_from = excluded.read_from, run_id = excluded.run_id
+                        SET read_from = excluded.read_from, run_id = excluded.run_id,
+                            rows_most = coalesce(excluded.rows_most, w.rows_most + (
+                                SELECT rows FROM listing WHERE run_id = :run AND pair = :pair AND side = :side))
                         """
                     ),
                     {

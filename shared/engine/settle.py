@@ -41,6 +41,7 @@ class Settler:
         self._stopping = stopping
         self._context = context
         self.soon_s = settings.scaled(SOON_S)
+        self.looks = settings.doubt_looks
 
     def parked(self, works: Iterable[Work]) -> bool:
         """Asked before each call to a vendor: once the process stops, these come again at another worker (P10)."""
@@ -69,6 +70,24 @@ class Settler:
         if action.kind is ActionKind.UPDATE and action.reason is not None:  # all but one field is written (TR-11)
             result.outcome = OutcomeKind.FAILED
             result.wait = Wait("failed", None, work.attempt, _event(work, attempt=0))
+        work.result = result
+
+    def ended(
+        self,
+        work: Work,
+        outcome: OutcomeKind,
+        *,
+        reason: str = "",
+        written: Side | None = None,
+        changes: Sequence[Change] = (),
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """What binds no records ends so: an invoice (TR-7)."""
+        result = self._result(work, outcome)
+        result.reason = reason
+        result.changes = [_change(written or work.side, one) for one in changes]
+        result.warnings = list(warnings)
+        result.written_side = written.value if written else None
         work.result = result
 
     def rejected(self, work: Work, answer: Rejected) -> None:

@@ -48,20 +48,54 @@ class PairDeclaration:
     stranger: Mapping[Side, str] = field(default_factory=dict)
     follows: Side | None = None
     warn_if_mapped: Mapping[tuple[Side, str], str] = field(default_factory=dict)
+    makes: bool = True
+    sides: tuple[Side, ...] = tuple(Side)
+    """At which its records are looked at."""
 
     def module(self, side: Side) -> ModuleName:
         return self.left_module if side is Side.LEFT else self.right_module
 
 
 @dataclass(frozen=True, slots=True)
+class SizeLimit:
+    """An org that holds more of it than `most_records` (settings) is not synced (ST-2). `label` is plural."""
+
+    side: Side
+    module: ModuleName
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invoicing:
+    """Invoices that are made of work orders, once each (TR-7). `pair`: the two modules, and the Invoice Mapping (FM-6).
+
+    The vendor of the work orders makes the invoice, at the accounting org behind it. Before that the customer must be
+    bound, in the first of `customers` that is synced and that the work order names, and each line's item in `items`.
+    `status_field` and `billed_field` are those of the work order's list row; a row with `billed` needs nothing.
+    """
+
+    side: Side
+    pair: PairDeclaration
+    customers: tuple[str, ...]
+    items: str
+    status_field: str
+    statuses: tuple[str, ...]
+    billed_field: str
+    billed: str
+
+
+@dataclass(frozen=True, slots=True)
 class Integration:
-    """`pairs` are in the order in which a sync takes them. `tie_side`: the accounting side, else the CRM (DU-3).
-    `default_type`: the sync type where nobody chose one."""
+    """`left` and `right` are the vendors that a side may be of: they have the same modules and fields for it, and the
+    engine asks for none by name. `pairs` are in the order in which a sync takes them. `tie_side`: the accounting side,
+    else the CRM (DU-3). `default_type`: the sync type where nobody chose one. `same_type_as`: kinds whose sync
+    type must be this one's on the same org (SU-5, ST-1). `limits_manual`: Sync Now is accepted so many times a day
+    (TR-4)."""
 
     key: str
     label: str
-    left: VendorName
-    right: VendorName
+    left: tuple[VendorName, ...]
+    right: tuple[VendorName, ...]
     left_label: str
     right_label: str
     pairs: tuple[PairDeclaration, ...]
@@ -69,18 +103,34 @@ class Integration:
     policies: tuple[Policy, ...]
     sync_types: tuple[SyncType, ...]
     default_type: str
+    same_type_as: tuple[str, ...] = ()
+    limited: tuple[SizeLimit, ...] = ()
+    limits_manual: bool = False
+    invoicing: Invoicing | None = None
 
-    def vendor(self, side: Side) -> VendorName:
+    def vendors(self, side: Side) -> tuple[VendorName, ...]:
         return self.left if side is Side.LEFT else self.right
+
+    @property
+    def declared(self) -> tuple[PairDeclaration, ...]:
+        """All that has a mapping: the pairs, and the invoices'."""
+        return (*self.pairs, self.invoicing.pair) if self.invoicing else self.pairs
 
     def sharing(self, name: str, side: Side) -> tuple[str, ...]:
         """The pairs whose records at `side` are of the same module, this one among them. Raises NotFound."""
         module = self.declaration(name).module(side)
-        return tuple(one.name for one in self.pairs if one.module(side) == module)
+        return tuple(one.name for one in self.declared if one.module(side) == module)
+
+    def in_force(self, sync_type: str, *, invoices: bool) -> tuple[PairDeclaration, ...]:
+        """What events are of, in the order of a sync: the pairs of the sync type, then the work orders where they are
+        invoiced. Raises NotFound."""
+        synced = self.sync_type(sync_type).pairs
+        found = tuple(one for one in self.pairs if one.name in synced)
+        return (*found, self.invoicing.pair) if invoices and self.invoicing else found
 
     def declaration(self, name: str) -> PairDeclaration:
         """Raises NotFound on a pair that the integration does not have."""
-        for declaration in self.pairs:
+        for declaration in self.declared:
             if declaration.name == name:
                 return declaration
         raise NotFound(f"{self.label} has no pair of modules called {name!r}")
@@ -118,6 +168,7 @@ class Integration:
             stranger=declared.stranger,
             follows=declared.follows,
             state_fields=state_fields or {},
+            makes=declared.makes,
         )
 
     def sync_type(self, key: str) -> SyncType:

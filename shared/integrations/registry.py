@@ -28,6 +28,12 @@ def integration(key: str) -> Integration:
     return found
 
 
+def same_types(key: str) -> tuple[str, ...]:
+    """The kinds whose sync type must be that of `key` on the same org, whichever of the two says so (ST-1)."""
+    own = integration(key).same_type_as
+    return tuple(other for other, one in integrations().items() if other in own or key in one.same_type_as)
+
+
 def _name(module: object) -> str:
     return str(getattr(module, "name", ""))
 

@@ -24,6 +24,7 @@ from shared.rates import Addresses
 from shared.services.connections import hashed
 from shared.services.known_keys import KnownKeys
 from shared.sync.access import (
+    BOTHWAYS,
     CLI,
     DEFAULT_DAYS,
     MOST_DAYS,
@@ -156,9 +157,9 @@ class ApiTokenService:
 
 
 def _check(name: str, expires_days: int | None) -> None:
-    if not name.strip() or len(name) > MOST_NAME or not name.isprintable() or name == CLI:
+    if not name.strip() or len(name) > MOST_NAME or not name.isprintable() or name in (CLI, BOTHWAYS):
         raise ConfigError(
-            f"A token's name has 1 to {MOST_NAME} printable characters and is not {CLI!r}, which is the host's own.",
+            f"A token's name has 1 to {MOST_NAME} printable characters, and is neither {CLI!r} nor {BOTHWAYS!r}.",
             code="BAD_NAME",
         )
     if expires_days is not None and not 1 <= expires_days <= MOST_DAYS:

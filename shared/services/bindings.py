@@ -24,9 +24,9 @@ from shared.errors import NotFound, Refused
 from shared.integrations.base import PairDeclaration
 from shared.integrations.registry import integration as declared
 from shared.lease import Leases
-from shared.services.runs import neutral
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
+from shared.sync.cells import neutral
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.model import RecordId, Side
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import or_, select
@@ -51,10 +51,18 @@ def contested_fields(session: Session, row: Integration, pair: Pair) -> tuple[Co
     return tuple(found.values())
 
 
-def must_be_agreed(row: Integration, pair: str, contested: Sequence[ContestedField], *, last_change_wins: bool) -> None:
-    """Notes the agreement where it is given. Raises Refused, naming the fields and the others, where it is missing."""
+def must_be_agreed(
+    row: Integration,
+    pair: str,
+    contested: Sequence[ContestedField],
+    *,
+    last_change_wins: bool,
+    also: Collection[str] = (),
+) -> None:
+    """Notes the agreement where it is given: to all, or to the fields `also`. Raises Refused, naming the fields and the
+    others, where it is missing."""
     agreed = set(row.contested_agreed.get(pair, ()))
-    asked = [one for one in contested if one.key not in agreed]
+    asked = [one for one in contested if one.key not in agreed and one.key not in also]
     if asked and not last_change_wins:
         raise Refused(_sentence(asked), code="FIELD_CONTESTED")
     kept = sorted(one.key for one in contested)

@@ -28,6 +28,7 @@ from shared.integrations.registry import integration as declared
 from shared.points import at
 from shared.rates import Bucket
 from shared.services.connections import ConnectionService, WebhookTarget, hashed
+from shared.services.integrations import pairs_of
 from shared.settings import Settings
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
@@ -165,8 +166,7 @@ class EventService:
         actor.must(Permission.SYNC)
         with self._db.transaction() as session:
             row = load_own(session, actor.workspace, integration_id)
-        synced = declared(row.kind).sync_type(row.sync_type).pairs
-        known = [one.name for one in declared(row.kind).pairs if one.name in synced]
+        known = [one.name for one in pairs_of(row) if side in one.sides]
         if pair not in known:
             raise NotFound(
                 f"There is no pair {pair!r} in integration {integration_id}; it has {', '.join(known)}.",
@@ -306,13 +306,11 @@ class EventService:
                 )
             ).all()
         for row in rows:
-            declaration = declared(row.kind)
-            synced = declaration.sync_type(row.sync_type).pairs
             side = Side.LEFT if row.left_org_id == target.org_id else Side.RIGHT
-            for pair in declaration.pairs:
+            for pair in pairs_of(row):
                 module = pair.module(side)
                 told = any(route.integration_id == row.id for route in routes.get(module, ()))
-                if pair.name in synced and not told:  # of several pairs of a module, the record tells which it is
+                if side in pair.sides and not told:  # of several pairs of a module, the record tells which it is
                     routes[module] = (*routes.get(module, ()), _Route(row.id, pair.name, side))
         return routes
 

@@ -12,13 +12,15 @@ from shared.wake import QUEUES
 
 @dataclass(frozen=True, slots=True)
 class WorkHealth:
-    """`queues`: seconds since each ran its canary, None where it has not within a day. `oldest_s`: of `events`."""
+    """`queues`: seconds since each ran its canary, None where it has not within a day. `oldest_s`: of `events`.
+    `mail_set_up` False: notifications are not sent."""
 
     status: str
     stalled: tuple[str, ...]
     queues: Mapping[str, float | None]
     events: int
     oldest_s: float
+    mail_set_up: bool
 
 
 def work_health(bus: Bus, settings: Settings) -> WorkHealth:
@@ -28,4 +30,5 @@ def work_health(bus: Bus, settings: Settings) -> WorkHealth:
     stalled = tuple(queue for queue, seconds in silent.items() if seconds is None or seconds > most_s)
     events, oldest_s = bus.backlog()
     rounded = {queue: None if seconds is None else round(seconds, 1) for queue, seconds in silent.items()}
-    return WorkHealth("stalled" if stalled else "ok", stalled, rounded, events, round(oldest_s, 1))
+    mail = settings.smtp_host is not None
+    return WorkHealth("stalled" if stalled else "ok", stalled, rounded, events, round(oldest_s, 1), mail)

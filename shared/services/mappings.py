@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select, text
@@ -89,11 +89,13 @@ class MappingService:
         lines: Sequence[Line] | None,
         *,
         last_change_wins: bool = False,
+        agreed: Collection[str] = (),
     ) -> MappingView:
         """`lines` None: the defaults again. All bound records of the pair are due in the next sync (FM-4).
 
         `last_change_wins`: it is agreed that other integrations write some of these fields too (FM-11); it need not be
-        said again for the same ones. Raises Refused, naming all that is wrong, and saves nothing then.
+        said again for the same ones. `agreed`: so of these alone, by `ContestedField.key`. Raises Refused, naming all
+        that is wrong, and saves nothing then.
         """
         actor.must(Permission.CONFIGURE)
         with self._db.transaction() as session:
@@ -103,19 +105,20 @@ class MappingService:
             made, problems = _checked(session, row, pair, wanted)
             if wrong := [one.sentence for one in problems if not one.warning]:
                 raise Refused("The mapping was not saved. " + " ".join(wrong), code="MAPPING_REFUSED")
-            agreed = row.contested_agreed.get(pair, [])
-            must_be_agreed(row, pair, contested_fields(session, row, made), last_change_wins=last_change_wins)
+            known = row.contested_agreed.get(pair, [])
+            contested = contested_fields(session, row, made)
+            must_be_agreed(row, pair, contested, last_change_wins=last_change_wins, also=agreed)
             before = row.mapping.get(pair)
             after = None if lines is None else [_plain(line) for line in wanted]
             if before != after:
                 _store(session, row, pair, after)
-            if before != after or agreed != row.contested_agreed.get(pair, []):
+            if before != after or known != row.contested_agreed.get(pair, []):
                 audit.record(
                     session,
                     actor,
                     Action.MAPPING_SAVED,
                     row.id,
-                    before={"pair": pair, "lines": before or "default", "contested": agreed},
+                    before={"pair": pair, "lines": before or "default", "contested": known},
                     after={"pair": pair, "lines": after or "default", "contested": row.contested_agreed.get(pair, [])},
                 )
             return _view(session, row, pair)

@@ -88,7 +88,7 @@ class RecordService:
         """
         actor.must(Permission.READ_LOGS)
         view = self._integrations.get(actor, integration_id)
-        if pair not in view.pairs:
+        if pair not in view.pairs or side not in declared(view.kind).declaration(pair).sides:
             raise NotFound(f"{view.name} has no pair of modules called {pair!r}.", code="UNKNOWN_PAIR")
         declaration = declared(view.kind).declaration(pair)
         key = (actor.workspace, integration_id, pair, side, record_id)
@@ -98,6 +98,8 @@ class RecordService:
             wait = queries.get_wait(session, actor.workspace, integration_id, pairs, side, record_id)
             aside = binding_queries.get_aside(session, integration_id, actor.workspace, pair, side, record_id)
             twin_id = None if bound is None else str(bound[f"{side.other.value}_id"])
+            if not declaration.makes:
+                twin_id = queries.latest_invoice(session, integration_id, record_id)
             ids = [one for one in (record_id, twin_id) if one is not None]
             history = queries.list_history(
                 session, actor.workspace, integration_id, pair, ids, before_id=before_id, limit=limit

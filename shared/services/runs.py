@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
+from shared.db.queries import imports
 from shared.db.queries import outcomes as outcome_queries
 from shared.db.queries import runs as run_queries
 from shared.db.repositories import audit
@@ -19,10 +23,15 @@ from shared.db.session import Database
 from shared.engine.housekeeping import new_run
 from shared.errors import NotFound, OrgHeld, Refused
 from shared.integrations.registry import integration as declared
-from shared.services.integrations import IntegrationService
+from shared.services.holders import holder_in_the_way
+from shared.services.imports import import_held
+from shared.services.integrations import IntegrationService, IntegrationView
 from shared.services.record_pages import record_pages
+from shared.settings import Settings
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
+from shared.sync.calendar import day_of
+from shared.sync.cells import neutral
 from shared.sync.guards import may_start
 from shared.sync.model import OutcomeKind, Side
 from shared.sync.reasons import REASONS, sentence
@@ -96,8 +105,9 @@ class FailureGroup:
 
 
 class RunService:
-    def __init__(self, database: Database, wake: WakeRun, integrations: IntegrationService) -> None:
+    def __init__(self, database: Database, wake: WakeRun, integrations: IntegrationService, settings: Settings) -> None:
         self._db = database
+        self._settings = settings
         self._integrations = integrations
         self._wake = wake
 
@@ -108,7 +118,8 @@ class RunService:
     def sync_now(
         self, actor: Actor, integration_id: int, *, compare: bool = False, confirm_deletions: bool = False
     ) -> int:
-        """Raises NotFound, Refused (Fetch first, not enabled), OrgHeld (this integration has a run already).
+        """Raises NotFound, Refused (Fetch first, not enabled), OrgHeld (this integration has a run
+        already, or an import has one of its orgs).
 
         `compare`: everything is listed, and what was deleted without a word is found (TR-13). `confirm_deletions`: the
         same, and however much has vanished, it is so.
@@ -129,6 +140,12 @@ class RunService:
         if refusal is not None:
             raise Refused(refusal.sentence, code=refusal.code)
         with self._db.transaction() as session:
+            orgs = (view.left_org_id, view.right_org_id)
+            _no_import(session, orgs)
+            if (held := holder_in_the_way(session, orgs, but=view.id)) is not None:
+                raise held.error("Wait until that has ended; webhooks and the automatic sync wait by themselves.")
+            if kind is RunKind.SYNC and declared(view.kind).limits_manual:
+                self._must_be_left(session, view)
             run_id = new_run(session, integration_id, actor.workspace, kind.value, "manual", **asked)
             if run_id is None:
                 raise _held(session, integration_id)
@@ -137,12 +154,39 @@ class RunService:
         self._wake.run(run_id)
         return run_id
 
+    def _must_be_left(self, session: Session, view: IntegrationView) -> None:
+        """TR-4: so many of a day. Raises Refused, saying when the next one is possible."""
+        most = self._settings.manual_syncs_per_day
+        now = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        zone = ZoneInfo(view.time_zone)
+        start, end = day_of(now, zone)
+        if most and run_queries.manual_syncs(session, view.id, start, end) >= most:
+            raise Refused(
+                f"{most} syncs were started by hand today, and a day has no more. The next one is possible from "
+                f"{end.astimezone(zone):%Y-%m-%d %H:%M} in {view.time_zone} ({end:%Y-%m-%d %H:%M} UTC); webhooks, the "
+                "automatic sync and single records go on.",
+                code="TOO_MANY_SYNCS",
+            )
+
     # The sync logs begin with their overview (LG-1): counts and errors are in it. All of them need LG-6.
 
-    def recent(self, actor: Actor, integration_id: int | None = None, limit: int = 50) -> list[RowMapping]:
+    def recent(
+        self,
+        actor: Actor,
+        integration_id: int | None = None,
+        limit: int = 50,
+        *,
+        since: datetime | None = None,
+        before: str | None = None,
+    ) -> list[RowMapping]:
+        """Newest first, of the last two months. `before` is the `cursor` of the last row of the page before: from there
+        on as far back as there is any. `since` bounds both. Raises Refused on what is no cursor."""
         actor.must(Permission.READ_LOGS)
+        place = None if before is None else place_of(before)
         with self._db.transaction() as session:
-            return run_queries.list_runs(session, actor.workspace, integration_id, limit)
+            return run_queries.list_runs(
+                session, actor.workspace, integration_id, since=since, before=place, limit=limit
+            )
 
     def get(self, actor: Actor, run_id: int) -> RunView:
         actor.must(Permission.READ_LOGS)
@@ -168,10 +212,25 @@ class RunService:
         return [pages.shown(explained(row)) for row in rows]
 
     def failures(self, actor: Actor, run_id: int, wanted: Failures = Failures()) -> list[dict[str, Any]]:
+        return [row for page in self._failures(actor, run_id, wanted) for row in page]
+
+    def _failures(self, actor: Actor, run_id: int, wanted: Failures) -> Iterator[list[dict[str, Any]]]:
+        """A page at a time. Permission and run are looked at before the first one is asked for."""
         self.get(actor, run_id)
-        with self._db.transaction() as session:
-            rows = outcome_queries.iterate_failures(session, actor.workspace, run_id, asdict(wanted))
-            return [explained(row) for row in rows]
+
+        def pages() -> Iterator[list[dict[str, Any]]]:
+            after, more = 0, True
+            while more:
+                with self._db.transaction() as session:
+                    rows = outcome_queries.list_failures(
+                        session, actor.workspace, run_id, asdict(wanted), after_id=after, limit=PAGE
+                    )
+                more = len(rows) == PAGE
+                if rows:
+                    after = rows[-1]["id"]
+                    yield [explained(row) for row in rows]
+
+        return pages()
 
     def failure_groups(self, actor: Actor, run_id: int) -> list[FailureGroup]:
         """The failures of a sync by modules, direction and reason, the most first (LG-3)."""
@@ -192,38 +251,33 @@ class RunService:
         side = Side.LEFT if wanted.direction.partition(">")[0] == view.left_vendor else Side.RIGHT
         return f"{declaration.module(side)}FailureLogs.csv"
 
-    def failures_csv(self, actor: Actor, run_id: int, wanted: Failures = Failures()) -> str:
-        """RFC 4180, one line per failed record with its reason (LG-3); cells cannot be formulas."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\r\n")
-        writer.writerow(
-            ["module", "direction", "record", "twin", "reason", "what happened", "what to do", "tries", "at"]
-        )
-        for row in self.failures(actor, run_id, wanted):
-            cells = (
-                row["pair"],
-                row["direction"],
-                row["record_id"],
-                row["twin_id"],
-                row["reason"],
-                row["sentence"],
-                row["remedy"],
-                row["attempt"],
-                row["at"].isoformat(),
-            )
-            writer.writerow(neutral(cells))
-        return out.getvalue()
+    def failures_csv(self, actor: Actor, run_id: int, wanted: Failures = Failures()) -> Iterator[str]:
+        """RFC 4180, one line per failed record with its reason (LG-3), page by page; cells cannot be formulas.
+
+        Raises NotFound, NotAllowed at once; Unavailable also while it is read.
+        """
+        pages = self._failures(actor, run_id, wanted)
+        return itertools.chain([csv_text([_FAILURES_HEAD])], (csv_text(map(_failure, page)) for page in pages))
 
 
-def neutral(cells: Iterable[object]) -> list[str]:
-    """A cell that a spreadsheet would run as a formula gets a leading apostrophe (reliability section 7, CSV out)."""
-    return [_neutral("" if cell is None else str(cell)) for cell in cells]
+_FAILURES_HEAD = ("module", "direction", "record", "twin", "reason", "what happened", "what to do", "tries", "at")
 
 
-def _neutral(cell: str) -> str:
-    # The control characters are looked for before blanks and quotes are passed over: a tab is both.
-    risky = cell[:1] in ("\t", "\r", "\n", "\0") or cell.lstrip(" \"'")[:1] in ("=", "+", "-", "@", "\t", "\r", "\0")
-    return "'" + cell if risky else cell
+def _failure(row: Mapping[str, Any]) -> tuple[object, ...]:
+    return (
+        row["pair"], row["direction"], row["record_id"], row["twin_id"], row["reason"], row["sentence"], row["remedy"],
+        row["attempt"], row["at"].isoformat(),
+    )  # fmt: skip
+
+
+PAGE = 1000
+"""Rows of a CSV that are read, and written, at once: however long the file, no more are in memory."""
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerows(neutral(cells) for cells in rows)
+    return out.getvalue()
 
 
 def explained(row: RowMapping) -> dict[str, Any]:
@@ -233,6 +287,23 @@ def explained(row: RowMapping) -> dict[str, Any]:
         "sentence": sentence(row["reason"], row["detail"]) if reason else "",
         "remedy": reason.remedy if reason else "",
     }
+
+
+def place_of(cursor: str) -> tuple[int, int]:
+    """Microseconds since 1970 and id of the run at which a page ended. Raises Refused."""
+    found = re.fullmatch(r"([0-9]{1,16})\.([0-9]{1,18})", cursor)
+    if found is None:
+        raise Refused("`before` is the cursor of a row of the page before, and this is none.", code="BAD_CURSOR")
+    return int(found[1]), int(found[2])
+
+
+def _no_import(session: Session, orgs: Sequence[int]) -> None:
+    """LK-1: no sync during an import into one of its orgs; one that gave its org back is in nobody's way. Raises
+    OrgHeld. A scheduled sync waits instead."""
+    imports.lock_orgs(session, orgs)
+    busy = imports.import_on(session, orgs, parked=False)
+    if busy is not None:
+        raise import_held(busy)
 
 
 def _held(session: Session, integration_id: int) -> OrgHeld:

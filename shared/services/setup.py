@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.db.models import Integration
 from shared.db.repositories import audit
 from shared.db.repositories.integrations import load_own
 from shared.db.session import Database
+from shared.engine.neighbours import neighbours
 from shared.errors import NotFound, Refused
 from shared.integrations.base import Integration as Declaration
 from shared.integrations.registry import integration as declared
-from shared.services.integrations import IntegrationService, must_offer, must_offer_type
+from shared.services.integrations import (
+    IntegrationService,
+    must_agree_type,
+    must_not_import,
+    must_offer,
+    must_offer_type,
+)
 from shared.services.mappings import MappingService
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
@@ -87,6 +93,7 @@ class SetupService:
             declaration = declared(row.kind)
             must_offer(declaration, policy)
             must_offer_type(declaration, sync_type)
+            must_agree_type(sync_type, neighbours(session, row.kind, row.left_org_id, row.right_org_id, but=row.id))
             before = {"policy": row.policy, "sync_type": row.sync_type}
             row.policy, row.sync_type = policy.value, sync_type
             self._do(session, actor, row, POLICY, before, {"policy": policy.value, "sync_type": sync_type})
@@ -149,14 +156,7 @@ def _draft(session: Session, actor: Actor, integration_id: int) -> Integration:
     row = load_own(session, actor.workspace, integration_id, lock=True)
     if row.state != "draft":
         raise Refused(f"Integration {integration_id} is set up already; set-up is done once.", code="ALREADY_SET_UP")
-    busy = session.execute(
-        text("SELECT 1 FROM org_lease WHERE org_id = ANY(:orgs) AND kind = 'import' AND holder IS NOT NULL"),
-        {"orgs": [row.left_org_id, row.right_org_id]},
-    ).first()
-    if busy is not None:
-        raise Refused(
-            "An import into one of the two orgs is in progress; wait until it ends.", code="IMPORT_IN_PROGRESS"
-        )
+    must_not_import(session, (row.left_org_id, row.right_org_id))
     return row
 
 

@@ -58,12 +58,16 @@ def permissions_of(role: Role, *, read_logs: bool) -> frozenset[Permission]:
 class ActorKind(StrEnum):
     TOKEN = "token"  # noqa: S105  the kind of an actor
     HOST = "host"
+    RULE = "rule"
+    """A rule of ours did it, and nobody asked (ST-1, ST-2)."""
 
 
 DEFAULT_DAYS, MOST_DAYS = 90, 3650
 """How long an API token lasts."""
 CLI = "cli"
 """The principal of the command line on the host; no token may be called so."""
+BOTHWAYS = "bothways"
+"""The principal of our own rules; no token may be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +92,13 @@ class Actor:
 def host(workspace: int) -> Actor:
     """The local administrator: whoever can read the database's address needs no token."""
     return Actor(workspace, CLI, ActorKind.HOST, HOST_PERMISSIONS)
+
+
+def support(workspace: int) -> Actor:
+    """Whoever has the machine, acting as support (ST-4)."""
+    return Actor(workspace, CLI, ActorKind.HOST, permissions_of(Role.SUPPORT, read_logs=False))
+
+
+def rule(workspace: int) -> Actor:
+    """It may nothing: it is named in the audit log for what a rule did by itself."""
+    return Actor(workspace, BOTHWAYS, ActorKind.RULE, frozenset())

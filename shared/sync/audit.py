@@ -30,10 +30,17 @@ class Action(StrEnum):
     WEBHOOK_MADE = "connection.webhook_made"
     KEYS_ROTATED = "keys.rotated"
     INTEGRATION_CREATED = "integration.created"
+    INTEGRATION_RENAMED = "integration.renamed"
     SETUP_STEP_DONE = "integration.setup_step_done"
     INTEGRATION_ENABLED = "integration.enabled"
+    INTEGRATION_PAUSED = "integration.paused"
+    INTEGRATION_DISABLED = "integration.disabled"
+    ENABLED_BY_SUPPORT = "integration.enabled_by_support"
+    SCHEDULE_SET = "integration.schedule_set"
+    INVOICING_SET = "integration.invoicing_set"
     DRAFT_DISCARDED = "integration.draft_discarded"
     MAPPING_SAVED = "integration.mapping_saved"
+    NOTIFICATIONS_SET = "integration.notifications_set"
     FETCH_ASKED = "run.fetch_asked"
     SYNC_ASKED = "run.sync_asked"
     RECORD_SYNC_ASKED = "record.sync_asked"
@@ -42,6 +49,8 @@ class Action(StrEnum):
     RECORD_RELEASED = "record.released"
     TWIN_WANTED_AGAIN = "record.twin_wanted_again"
     BINDINGS_IMPORTED = "integration.bindings_imported"
+    IMPORT_ASKED = "import.asked"
+    IMPORT_CANCELLED = "import.cancelled"
     TOKEN_MADE = "token.made"  # noqa: S105  the name of an act
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  the name of an act
 

@@ -306,6 +306,8 @@ def _check_duplicates(pair: Pair) -> Iterator[MappingProblem]:
 
 
 def _check_key(pair: Pair) -> Iterator[MappingProblem]:
+    if not pair.makes:
+        return
     keys = (pair.key_left, pair.key_right)
     if not any((fp.left, fp.right) == keys and not fp.on_create for fp in pair.mapping):
         left, right = _name(pair, Side.LEFT, keys[0]), _name(pair, Side.RIGHT, keys[1])
@@ -332,7 +334,7 @@ def _check_shared(pair: Pair) -> Iterator[MappingProblem]:
 def _check_mandatory(pair: Pair, side: Side) -> Iterator[MappingProblem]:
     """A side that no pair writes is never created on, so nothing is mandatory there."""
     filled = {fp.field(side) for fp in pair.mapping if _flows(fp, side)}
-    if not filled:
+    if not filled or not pair.makes:
         return
     filled |= set(pair.constants.get(side, {}))
     foreign = {one.currency for one in pair.fields(side.other).values() if one.currency}

@@ -175,6 +175,7 @@ class Pair:
     side, why no record is made there beside one of its key that is out of scope. `constants` are written on create,
     per side. `tie_side` wins a conflict whose times are equal or unknown (DU-3, DU-6). `follows`: the side whose record
     is made inactive when the other one is (TR-9), by the field that `state_fields` names, where there is a way to.
+    `makes` False: its records are made otherwise, and the mapping fills fields of those that are there (FM-6).
     """
 
     name: str
@@ -194,6 +195,7 @@ class Pair:
     stranger: Mapping[Side, str] = field(default_factory=dict)
     follows: Side | None = None
     state_fields: Mapping[Side, str] = field(default_factory=dict)
+    makes: bool = True
 
     def module(self, side: Side) -> ModuleName:
         return self.left_module if side is Side.LEFT else self.right_module

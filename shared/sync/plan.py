@@ -258,6 +258,20 @@ def _create(pair: Pair, source: Side, record: Record, family: Family | None = No
     return Action(ActionKind.CREATE, draft.base, {target: changes}, warnings=tuple(draft.warnings))
 
 
+def fill(pair: Pair, source: Side, record: Record) -> Action:
+    """What the mapping says of the fields of a record that was made otherwise (FM-6): an UPDATE of the target, or a
+    FAIL for a value that does not fit. Blanks fill nothing."""
+    target = source.other
+    draft = _Draft({}, {}, [], [])
+    for way in ways(pair):
+        if way.into(target):
+            _fill(draft, pair, way, source, record)
+    if draft.troubles:
+        return _failed(draft.troubles, {})
+    changes = tuple(Change(name, None, value) for name, value in draft.fields.items())
+    return Action(ActionKind.UPDATE, {}, {target: changes} if changes else {}, warnings=tuple(draft.warnings))
+
+
 def _fill(draft: _Draft, pair: Pair, way: Way, source: Side, record: Record) -> None:
     fp, target = way.pair, source.other
     definition = pair.fields(target)[fp.field(target)]

@@ -58,6 +58,21 @@ class Code(StrEnum):
     ORG_HELD = "ORG_HELD"
     LEASE_LOST = "LEASE_LOST"
     RUN_STOPPED = "RUN_STOPPED"
+    INVOICED = "INVOICED"
+    NOTHING_TO_INVOICE = "NOTHING_TO_INVOICE"
+    CUSTOMER_NOT_NAMED = "CUSTOMER_NOT_NAMED"
+    SYNC_TYPES_DIFFER = "SYNC_TYPES_DIFFER"
+    TOO_MANY_RECORDS = "TOO_MANY_RECORDS"
+    TAXES_DIFFER = "TAXES_DIFFER"
+    UNREADABLE_ROW = "UNREADABLE_ROW"
+    BAD_CELL = "BAD_CELL"
+    DUPLICATE_IN_FILE = "DUPLICATE_IN_FILE"
+    EXISTS_ALREADY = "EXISTS_ALREADY"
+    NOTHING_TO_CHANGE = "NOTHING_TO_CHANGE"
+    LINK_UNKNOWN = "LINK_UNKNOWN"
+    LINK_AMBIGUOUS = "LINK_AMBIGUOUS"
+    LINK_CANNOT_CHANGE = "LINK_CANNOT_CHANGE"
+    IMPORT_ENDED = "IMPORT_ENDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +288,81 @@ _ALL = (
         True,
     ),
     Reason(Code.RUN_STOPPED, "The sync was stopped by a rule", "Read the rule's sentence on the sync's page."),
+    # Invoices of work orders (TR-7).
+    Reason(
+        Code.INVOICED,
+        "The invoice was generated; later edits, voids and payments of it are not followed",
+        "Nothing.",
+    ),
+    Reason(
+        Code.NOTHING_TO_INVOICE,
+        "The work order has no status at which it is invoiced, or each of its service lines is on an invoice",
+        "Nothing; or have it invoiced by hand: sync this record now.",
+    ),
+    Reason(
+        Code.CUSTOMER_NOT_NAMED,
+        "The work order names no company or contact that this integration syncs",
+        "Name one in the work order, or choose a sync type that syncs its customer.",
+    ),
+    # Rules that stop a sync, and some of them the integration (ST-1 to ST-3).
+    Reason(
+        Code.SYNC_TYPES_DIFFER,
+        "Two integrations write into one accounting organisation, and their sync types differ",
+        "Give both the same sync type, then let support enable this one again.",
+    ),
+    Reason(
+        Code.TOO_MANY_RECORDS,
+        "The accounting organisation holds more records than an integration is made for",
+        "Delete or archive what is not needed, or raise the limit (BOTHWAYS_MOST_RECORDS); then let support enable it "
+        "again.",
+    ),
+    Reason(
+        Code.TAXES_DIFFER,
+        "Taxes are enabled in one of the two organisations and disabled in the other",
+        "Enable or disable them in both; the next sync goes on.",
+    ),
+    # Rows of an import (LK-5).
+    Reason(
+        Code.UNREADABLE_ROW,
+        "The row cannot be read:",
+        "Correct the line in the file and import it again; the other rows are done already.",
+    ),
+    Reason(
+        Code.BAD_CELL,
+        "A cell does not fit its field:",
+        "Correct the named columns and import the row again.",
+    ),
+    Reason(
+        Code.DUPLICATE_IN_FILE,
+        "An earlier row of the file has the same match key:",
+        "Nothing, if it is the same record; else give the two rows different keys.",
+    ),
+    Reason(
+        Code.EXISTS_ALREADY,
+        "A record with this match key is there already, and the import leaves such records as they are",
+        "Nothing; or import the row again with `overwrite`.",
+    ),
+    Reason(Code.NOTHING_TO_CHANGE, "The record holds all of the row's values already", "Nothing."),
+    Reason(
+        Code.LINK_UNKNOWN,
+        "The organisation has no record of the name in this column:",
+        "Import or make that record first, or correct the name.",
+    ),
+    Reason(
+        Code.LINK_AMBIGUOUS,
+        "The organisation has several records of the name in this column:",
+        "Give one of them another name, or leave the column blank.",
+    ),
+    Reason(
+        Code.LINK_CANNOT_CHANGE,
+        "The record that is there belongs to another one than this column names:",
+        "Leave the column blank, or correct the record at the vendor.",
+    ),
+    Reason(
+        Code.IMPORT_ENDED,
+        "The import ended before this row was written",
+        "Import the failed rows again: the report is a file that can be imported.",
+    ),
 )
 
 REASONS: Mapping[str, Reason] = {reason.code: reason for reason in _ALL}

@@ -78,3 +78,49 @@ def may_become(current: IntegrationState, following: IntegrationState) -> bool:
 def end_of(failed_records: int) -> RunState:
     """How a run ends that settled all it listed. Failure of one record never ends a run, nor makes it a failed one."""
     return RunState.COMPLETED_WITH_FAILURES if failed_records else RunState.COMPLETED
+
+
+class ImportState(StrEnum):
+    """Of a data import (LK-5). Waiting for its org, or for quota, is told beside the state."""
+
+    UPLOADING = "uploading"
+    QUEUED = "queued"
+    READING = "reading"
+    """The file into rows."""
+    LISTING = "listing"
+    """The org's records, to find which of the rows are there."""
+    MATCHING = "matching"
+    WRITING = "writing"
+    COMPLETED = "completed"
+    COMPLETED_WITH_FAILURES = "completed_with_failures"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return not IMPORT_MOVES[self]
+
+
+IMPORT_MOVES: Mapping[ImportState, frozenset[ImportState]] = {
+    ImportState.UPLOADING: frozenset({ImportState.QUEUED}),
+    ImportState.QUEUED: frozenset({ImportState.READING, ImportState.FAILED, ImportState.CANCELLED}),
+    ImportState.READING: frozenset({ImportState.LISTING, ImportState.FAILED, ImportState.CANCELLED}),
+    ImportState.LISTING: frozenset({ImportState.MATCHING, ImportState.FAILED, ImportState.CANCELLED}),
+    ImportState.MATCHING: frozenset(
+        {ImportState.WRITING, ImportState.LISTING, ImportState.FAILED, ImportState.CANCELLED}
+    ),
+    ImportState.WRITING: frozenset(
+        {
+            ImportState.LISTING,
+            ImportState.COMPLETED,
+            ImportState.COMPLETED_WITH_FAILURES,
+            ImportState.FAILED,
+            ImportState.CANCELLED,
+        }
+    ),
+    ImportState.COMPLETED: frozenset(),
+    ImportState.COMPLETED_WITH_FAILURES: frozenset(),
+    ImportState.FAILED: frozenset(),
+    ImportState.CANCELLED: frozenset(),
+}
+"""Back to listing: somebody else held the org meanwhile, so what is in it may be another now."""

@@ -1,4 +1,5 @@
-"""Calls of the Books connector against the vendor's own OpenAPI files, where a checkout has them beside it.
+"""Calls of the Books connector, and of Invoice's, which has no files of its own, against the vendor's OpenAPI files,
+where a checkout has them beside it.
 
 Faults of the files, each worked round for its own place only (zoho-books.md, "Caution"): `unit` is missing on items,
 `sort_order` is missing beside `sort_column`, name variants are told in a description, and query parameters that no
@@ -24,13 +25,14 @@ from openapi_core.testing import MockRequest
 
 FOLDER = Path(__file__).parents[3] / "shared" / "vendors" / "specs" / "zoho-books-v3"
 _HOST = "https://www.zohoapis.com"
-_FILES = ("contact-persons", "contacts", "currency", "items", "organizations", "taxes")
+_FILES = ("contact-persons", "contacts", "currency", "invoices", "items", "organizations", "taxes")
 
 UNDECLARED_PATHS = {("get", "/settings/fields"), ("post", "/settings/fields")}
 """Known from third parties alone."""
 UNDECLARED_QUERY = {
     ("get", "/contacts"): {"sort_order", "contact_name_startswith"},
     ("get", "/items"): {"sort_order"},
+    ("get", "/invoices"): {"sort_order", "customer_name_startswith", "reference_number_startswith"},
 }
 UNDECLARED_BODY = {("post", "/items"): {"unit"}, ("put", "/items"): {"unit"}, ("put", "/items/{item_id}"): {"unit"}}
 
@@ -45,7 +47,7 @@ class Seen:
 
     @classmethod
     def of(cls, request: httpx.Request) -> Seen:
-        path = request.url.path.partition("/books/v3")[2]
+        path = request.url.path.partition("/v3")[2]
         query = tuple(parse_qsl(request.url.query.decode(), keep_blank_values=True))
         return cls(request.method.lower(), path, query, dict(request.headers), request.read())
 
@@ -111,8 +113,10 @@ class BooksFiles:
         if call.content:
             body = yaml.safe_load(call.content)
             schema = self._body_schema(name, item[call.method])
-            properties = set(schema["properties"]) | UNDECLARED_BODY.get(place, set())
-            problems += [f"unknown field {key}" for key in body if key not in properties]
+            rows = body if schema.get("type") == "array" else [body]
+            inner = self._resolved(name, schema["items"]) if schema.get("type") == "array" else schema
+            properties = set(inner["properties"]) | UNDECLARED_BODY.get(place, set())
+            problems += [f"unknown field {key}" for row in rows for key in row if key not in properties]
         return problems
 
     def _body_schema(self, name: str, operation: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -40,12 +40,12 @@ def vendor_files() -> BooksFiles | None:
 
 @pytest.fixture(autouse=True)
 def books_calls(monkeypatch: pytest.MonkeyPatch, vendor_files: BooksFiles | None) -> Iterator[list[Seen]]:
-    """What the Books connector sent during a test, each call checked against the vendor's OpenAPI files at its end."""
+    """What the Books connector, or Invoice's, sent during a test, checked against the vendor's files at its end."""
     seen: list[Seen] = []
     send = DeadlineTransport.handle_request
 
     def recorded(self: DeadlineTransport, request: httpx.Request) -> httpx.Response:
-        if "/books/v3" in request.url.path:
+        if "/books/v3" in request.url.path or "/invoice/v3" in request.url.path:
             seen.append(Seen.of(request))
         return send(self, request)
 

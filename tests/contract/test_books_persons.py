@@ -52,7 +52,7 @@ def change(world: World, module: ModuleName, record: Record, **new: str | None) 
 
 def held(world: World, contact: RecordId) -> list[dict[str, Any]]:
     """The persons of a contact as the vendor has them."""
-    return [one for one in world.sandbox.rows("zoho_books", PERSONS) if one["contact_id"] == contact]
+    return [one for one in world.sandbox.rows(world.case.vendor, PERSONS) if one["contact_id"] == contact]
 
 
 def names(world: World, contact: RecordId) -> list[tuple[str, bool]]:
@@ -60,7 +60,7 @@ def names(world: World, contact: RecordId) -> list[tuple[str, bool]]:
 
 
 def calls(world: World, *, after: int = 0) -> list[tuple[str, str]]:
-    return [(one["method"], one["path"].partition("/books/v3")[2]) for one in world.sandbox.calls("zoho_books")[after:]]
+    return [(one["method"], one["path"].partition("/v3")[2]) for one in world.sandbox.calls(world.case.vendor)[after:]]
 
 
 def bodies(sent: list[Seen], method: str) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ def test_a_primary_person_that_is_there_is_not_moved(world: World) -> None:
     person(world, contact, PAT)
     sam = person(world, contact, SAM)
     assert names(world, contact) == [("Pat", True), ("Sam", False)], "the first is the primary one"
-    world.sandbox.edit("zoho_books", PERSONS, own_of(sam), is_primary_contact=True)
+    world.sandbox.edit(world.case.vendor, PERSONS, own_of(sam), is_primary_contact=True)
     person(world, contact, {"first_name": "Kim"})
     for one in read(world, CONTACTS, contact).children[PERSONS]:
         assert isinstance(change(world, PERSONS, one, department="Sales"), Written)
@@ -233,8 +233,8 @@ def test_a_removed_person_is_none_and_so_is_one_of_a_removed_contact(world: Worl
     sam, kim = person(world, acme, SAM), person(world, beta, {"first_name": "Kim"})
     pat = inner_id(acme, held(world, acme)[0]["contact_person_id"])
     gone = read(world, PERSONS, sam)
-    world.sandbox.delete("zoho_books", PERSONS, own_of(sam))
-    world.sandbox.delete("zoho_books", CONTACTS, beta)
+    world.sandbox.delete(world.case.vendor, PERSONS, own_of(sam))
+    world.sandbox.delete(world.case.vendor, CONTACTS, beta)
     elsewhere = inner_id(GONE, own_of(pat))
     found = world.connector.fetch(PERSONS, [sam, kim, pat, elsewhere])
     assert {one for one, record in found.items() if record is not None} == {pat}
@@ -256,7 +256,7 @@ def test_a_person_is_inactive_with_its_contact(world: World) -> None:
     contact = customer(world)
     made = person(world, contact, PAT)
     for status, inactive in (("inactive", True), ("active", False)):
-        world.sandbox.edit("zoho_books", CONTACTS, contact, status=status)
+        world.sandbox.edit(world.case.vendor, CONTACTS, contact, status=status)
         assert read(world, PERSONS, made).inactive is inactive
 
 
@@ -299,13 +299,13 @@ def test_a_person_needs_a_first_name(world: World, books_calls: list[Seen]) -> N
 @pytest.mark.rule("P3")
 def test_a_lost_reply_of_a_person_s_call_is_unsure_and_nothing_is_repeated(world: World) -> None:
     contact = customer(world)
-    world.sandbox.fault("zoho_books", "reply_lost")
+    world.sandbox.fault(world.case.vendor, "reply_lost")
     assert isinstance(world.connector.create(PERSONS, [Draft({"contact_id": contact, **PAT})])[0], Unsure)
     (pat,) = held(world, contact)
     made = inner_id(contact, pat["contact_person_id"])
     record = read(world, PERSONS, made)
     asked = len(calls(world))
-    world.sandbox.fault("zoho_books", "reply_lost")
+    world.sandbox.fault(world.case.vendor, "reply_lost")
     assert isinstance(change(world, PERSONS, record, phone="9"), Unsure)
     assert calls(world, after=asked) == [("PUT", f"/contacts/contactpersons/{own_of(made)}")]
     assert [one["phone"] for one in held(world, contact)] == ["9"]
@@ -318,7 +318,7 @@ def test_a_lost_reply_of_a_person_s_call_is_unsure_and_nothing_is_repeated(world
 def test_a_contact_is_unsure_where_either_of_its_calls_is(world: World, lost: str, website: str, phone: str) -> None:
     contact = customer(world, **PAT)
     record = read(world, CONTACTS, contact)
-    world.sandbox.fault("zoho_books", "reply_lost", match={"method": "PUT", "path": lost})
+    world.sandbox.fault(world.case.vendor, "reply_lost", match={"method": "PUT", "path": lost})
     assert isinstance(change(world, CONTACTS, record, website="www.x.test", phone="9"), Unsure)
     after = read(world, CONTACTS, contact)
     assert (after.get("website"), after.get("phone")) == (website, phone), "after the first that is unsure, no more"
@@ -327,7 +327,7 @@ def test_a_contact_is_unsure_where_either_of_its_calls_is(world: World, lost: st
 @pytest.mark.rule("P3")
 def test_an_answer_of_a_person_s_call_that_cannot_be_read_is_unsure(world: World) -> None:
     contact = customer(world)
-    world.sandbox.fault("zoho_books", "malformed")
+    world.sandbox.fault(world.case.vendor, "malformed")
     assert isinstance(world.connector.create(PERSONS, [Draft({"contact_id": contact, **PAT})])[0], Unsure)
 
 

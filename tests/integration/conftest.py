@@ -10,6 +10,7 @@ from redis import Redis
 from shared.settings import Settings
 from tests.conftest import MakeSettings
 from tests.contract.support import Sandbox
+from tests.integration.moved_clock import moved_clock as moved_clock  # a fixture, for whoever names it
 from tests.integration.world import Office, World, connect, opened
 
 TIME_SCALE = 0.1

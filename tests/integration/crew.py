@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.bus import Lane
-from shared.engine import drain, results, run
+from shared.engine import data_import, drain, results, run
 from shared.engine.context import Ports
 from shared.engine.keeper import Keeper
 from shared.errors import BothwaysError
@@ -54,6 +54,9 @@ class Crew:
 
     def run(self, run_id: int) -> None:
         self._wake(("run", run_id))
+
+    def data_import(self, import_id: int) -> None:
+        self._wake(("import", import_id))
 
     def results(self) -> None:
         self._wake(("results", None))
@@ -138,6 +141,8 @@ class Crew:
                 drain.drain(ports, keeper, lane)
             case "run", int(run_id):
                 run.advance(ports, keeper, run_id)
+            case "import", int(import_id):
+                data_import.advance(ports, keeper, import_id)
             case "results", None:
                 with self._results:  # one committer per process
                     results.record_results(ports)

@@ -122,7 +122,12 @@ class Scene:
 
     @property
     def runs(self) -> RunService:
-        return RunService(self.office.db, self.office.crew, IntegrationService(self.office.db, self.office.settings))
+        return RunService(
+            self.office.db,
+            self.office.crew,
+            IntegrationService(self.office.db, self.office.settings),
+            self.office.settings,
+        )
 
     @property
     def events(self) -> EventService:

@@ -262,6 +262,22 @@ def test_a_program_connects_both_vendors(
     assert again.err.startswith("EXISTS: ")
 
 
+@pytest.mark.rule("SU-1", "SU-8")
+def test_zoho_invoice_is_connected_and_serves_on_the_accounting_side(database: Database, bothways: Bothways) -> None:
+    assert sign_in("zoho_fsm", "--org-name", "Zylker", browser=person).code == 0
+    done = sign_in("zoho_invoice", browser=person)
+    assert done.code == 0, done.err
+    shown = json.loads(done.out.splitlines()[1])
+    assert shown["connection"]["org_name"] == "Zylker Invoice"
+    assert shown["webhook"]["url"].startswith("http://127.0.0.1:8123/webhooks/zoho_invoice/")
+    assert "In Zoho Invoice open Settings" in bothways("webhook", 2).out
+    assert bothways("webhook", 2, "--create").out.startswith("The webhooks are made.")
+    wrong = bothways("integrations", "add", "fsm_books", "--left", 1, "--right", 1)
+    assert wrong.err.startswith("WRONG_VENDOR: ")
+    assert "an org of zoho_books or zoho_invoice on the right side" in wrong.err
+    assert bothways("integrations", "add", "fsm_books", "--left", 1, "--right", 2).code == 0
+
+
 def test_a_foreign_state_is_refused_and_ends_nothing(database: Database) -> None:
     def strangers_first(url: str) -> None:
         redirect = httpx.URL(url).params["redirect_uri"]

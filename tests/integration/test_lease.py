@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from shared.errors import LeaseLost, OrgHeld, Unavailable
 from shared.lease import Held, Holder, Lease, Leases, run_holder, webhook_holder
 from shared.services.workspaces import default_workspace
+from shared.settings import Settings
 from tests.integration.crew import await_that
 from tests.integration.world import Office
 
@@ -315,6 +316,23 @@ def test_results_make_a_take_over_wait(table: Table, pair: tuple[int, int]) -> N
 
 
 # Webhook work gives way.
+
+
+@pytest.mark.rule("LK-1")
+def test_the_scope_of_the_lock_is_the_org_unless_it_is_the_installation(office: Office, settings: Settings) -> None:
+    table = Table(office)
+    orgs = [table.org(name) for name in "abcd"]
+    first = table.taken(table.run(1), *orgs[:2])
+    table.release(table.taken(table.run(2), *orgs[2:]))
+    table.release(first)
+    table.leases = Leases(settings.model_copy(update={"lock_scope": "installation"}))
+    first = table.taken(table.run(3), *orgs[:2])
+    assert set(first.orgs) == set(orgs)
+    assert table.refused(table.run(4), *orgs[2:]).holder == "run:3"
+    table.check(table.renew(first))
+    table.taken(table.run(3), *orgs[:2], joining=True)
+    table.release(first)
+    table.taken(table.run(4), *orgs[2:])
 
 
 @pytest.mark.rule("LK-4")

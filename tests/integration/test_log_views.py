@@ -41,6 +41,17 @@ def failed_run(world: World) -> int:
     return run.id
 
 
+@pytest.mark.rule("LG-1")
+def test_the_overview_counts_each_sync_by_direction_module_and_outcome(world: World) -> None:
+    run = failed_run(world)
+    (shown,) = [row for row in world.runs.recent(world.actor) if row["id"] == run]
+    assert shown["counts"] == [
+        {"direction": f"{FSM}>{BOOKS}", "pair": "companies", "outcome": "failed", "records": 2, "conflicts": 0},
+        {"direction": f"{FSM}>{BOOKS}", "pair": "items", "outcome": "failed", "records": 3, "conflicts": 0},
+    ]
+    assert (shown["records"], shown["failed"], shown["trigger"]) == (5, 5, "manual")
+
+
 @pytest.mark.rule("LG-3", "LG-4")
 def test_failures_are_grouped_and_each_group_is_a_file_of_its_own(world: World) -> None:
     run = failed_run(world)
@@ -55,7 +66,7 @@ def test_failures_are_grouped_and_each_group_is_a_file_of_its_own(world: World) 
     assert [one.records for one in groups] == sorted((one.records for one in groups), reverse=True)
     for one in groups:
         wanted = Failures(one.pair, one.direction, one.reason)
-        rows = list(csv.DictReader(io.StringIO(world.runs.failures_csv(world.actor, run, wanted))))
+        rows = list(csv.DictReader(io.StringIO("".join(world.runs.failures_csv(world.actor, run, wanted)))))
         assert [row["reason"] for row in rows] == [one.reason] * one.records
     ambiguous = Failures("companies", f"{FSM}>{BOOKS}")
     assert world.runs.failures_name(world.actor, run, ambiguous) == "CompaniesFailureLogs.csv"

@@ -466,16 +466,18 @@ def test_of_racing_starts_one_wins(world: World) -> None:
 
 
 @pytest.mark.rule("LK-1")
-def test_a_run_waits_for_an_org_that_is_held_and_says_for_whom(world: World) -> None:
-    world.fetch()
+def test_a_scheduled_run_waits_for_an_org_that_is_held_and_says_for_whom(world: World) -> None:
+    before = world.fetch().id
     orgs = [one.org_id for one in world.orgs.values()]
     world.office.sql(
         "UPDATE org_lease SET holder = 'import:9', kind = 'import', fence = nextval('fence_seq'), "
         "taken_at = clock_timestamp(), expires_at = clock_timestamp() + interval '1 hour' WHERE org_id = :o",
         o=orgs[0],
     )
-    run_id = world.runs.sync_now(world.actor, world.integration)
-    world.office.crew.until(lambda: world.runs.get(world.actor, run_id).waiting_for, "it waits")
+    world.office.sql("UPDATE integration SET next_run_at = clock_timestamp()")
+    waits = "SELECT id FROM run WHERE id > :before AND waiting_for IS NOT NULL"
+    world.office.crew.until(lambda: world.office.sql(waits, before=before), "it waits")
+    run_id = int(world.office.value(waits, before=before))
     view = world.runs.get(world.actor, run_id)
     assert view.state == "queued"
     assert "import 9 since" in str(view.waiting_for)

@@ -123,8 +123,8 @@ def test_a_mapping_that_a_vendor_s_change_has_broken_is_not_confirmed(world: Wor
 def test_it_waits_for_an_import(world: World, setup: SetupService) -> None:
     number = begun(world, setup)
     world.office.sql(
-        "INSERT INTO org_lease (org_id, workspace_id, holder, kind) VALUES (:o, :w, 'import:1', 'import') "
-        "ON CONFLICT (org_id) DO UPDATE SET holder = 'import:1', kind = 'import'",
+        "INSERT INTO org_lease (org_id, workspace_id, holder, kind, taken_at, expires_at) "
+        "VALUES (:o, :w, 'import:1', 'import', clock_timestamp(), clock_timestamp() + interval '1 hour')",
         o=world.orgs[BOOKS].org_id, w=world.workspace,
     )  # fmt: skip
     with pytest.raises(Refused) as caught:

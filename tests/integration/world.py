@@ -25,11 +25,13 @@ from shared.engine.watchdog import Watchdog
 from shared.lease import Leases
 from shared.services.connections import Connected, ConnectionService
 from shared.services.events import EventService
+from shared.services.imports import ImportService, ImportView
 from shared.services.integrations import IntegrationService
 from shared.services.runs import RunService, RunView
 from shared.services.workspaces import host_actor
 from shared.settings import Settings
 from shared.sync.access import Actor
+from shared.sync.imports import ImportKind
 from shared.vault import load_vault
 from tests.contract.support import Sandbox
 from tests.integration.crew import Crew
@@ -126,6 +128,8 @@ class World:
     actor: Actor
     orgs: Mapping[str, Connected]
     integration: int
+    right: str = BOOKS
+    """The accounting vendor."""
 
     @property
     def workspace(self) -> int:
@@ -133,7 +137,16 @@ class World:
 
     @property
     def runs(self) -> RunService:
-        return RunService(self.office.db, self.office.crew, IntegrationService(self.office.db, self.office.settings))
+        return RunService(
+            self.office.db,
+            self.office.crew,
+            IntegrationService(self.office.db, self.office.settings),
+            self.office.settings,
+        )
+
+    @property
+    def imports(self) -> ImportService:
+        return ImportService(self.office.db, self.office.settings, self.office.crew)
 
     @property
     def events(self) -> EventService:
@@ -155,6 +168,27 @@ class World:
         check_counters(self.office)
         return view
 
+    def begin_import(self, vendor: str, kind: str, file: str | bytes, **more: Any) -> int:
+        """The import's number; it is queued."""
+        connection = self.orgs[vendor].connection_id
+        upload = self.imports.begin(self.actor, connection, ImportKind(kind), **more)
+        try:
+            upload.write(file.encode() if isinstance(file, str) else file)
+            return upload.finish().id
+        except BaseException:
+            upload.drop()
+            raise
+
+    def import_ended(self, import_id: int) -> ImportView:
+        self.office.crew.until(lambda: self.imports.get(self.actor, import_id).ended, f"import {import_id} ends")
+        view = self.imports.get(self.actor, import_id)
+        assert view.state.startswith("completed"), (view.state, view.error_code, view.error_detail)
+        check_import(self.office, import_id)
+        return view
+
+    def imported(self, vendor: str, kind: str, file: str | bytes, **more: Any) -> ImportView:
+        return self.import_ended(self.begin_import(vendor, kind, file, **more))
+
     def hurry(self) -> None:
         """The vendors' own times are not scaled: whenever nothing goes on, what they said to wait for is over."""
         office = self.office
@@ -163,6 +197,8 @@ class World:
             office.sql("UPDATE due SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
             office.sql("UPDATE run SET claimed_until = NULL WHERE claimed_by IS NULL")
             office.sql("UPDATE run SET resume_at = clock_timestamp() WHERE resume_at > clock_timestamp()")
+            office.sql("UPDATE import_job SET claimed_until = NULL WHERE claimed_by IS NULL")
+            office.sql("UPDATE import_job SET resume_at = clock_timestamp() WHERE resume_at > clock_timestamp()")
             for key in [*office.bus.redis.keys("bw:limit*"), *office.bus.redis.keys("bw:lane:*:paused")]:
                 office.bus.redis.delete(key)
             housekeeping.tick(office.ports)
@@ -195,21 +231,21 @@ class World:
 
     def customer(self, name: str, **fields: object) -> str:
         row = {"contact_name": name, "contact_type": "customer", "customer_sub_type": "business", **fields}
-        return self.seed(BOOKS, "contacts", row)[0]
+        return self.seed(self.right, "contacts", row)[0]
 
     def service(self, name: str, **fields: object) -> str:
         row = {"Name": name, "Unit_Price": 10.5, "Type": "Service", **fields}
         return self.seed(FSM, "Service_And_Parts", row)[0]
 
     def item(self, name: str, **fields: object) -> str:
-        return self.seed(BOOKS, "items", {"name": name, "rate": 10.5, "product_type": "service", **fields})[0]
+        return self.seed(self.right, "items", {"name": name, "rate": 10.5, "product_type": "service", **fields})[0]
 
     def fsm(self, record_id: str, module: str = "Companies") -> Json:
         return next(row for row in self.sandbox.rows(FSM, module) if str(row["id"]) == record_id)
 
     def books(self, record_id: str, module: str = "contacts") -> Json:
         own = "contact_id" if module == "contacts" else "item_id"
-        return next(row for row in self.sandbox.rows(BOOKS, module) if str(row[own]) == record_id)
+        return next(row for row in self.sandbox.rows(self.right, module) if str(row[own]) == record_id)
 
     def seed_of(self, name: str) -> str:
         """The id of the FSM company of this name."""
@@ -223,11 +259,11 @@ class World:
     # What was seen of us.
 
     def forget_calls(self) -> None:
-        for vendor in (FSM, BOOKS):
+        for vendor in (FSM, self.right):
             self.sandbox.control(vendor, "DELETE", "calls")
 
     def calls(self, *, write: bool | None = None) -> list[Json]:
-        found = [{**call, "vendor": vendor} for vendor in (FSM, BOOKS) for call in self.sandbox.calls(vendor)]
+        found = [{**call, "vendor": vendor} for vendor in (FSM, self.right) for call in self.sandbox.calls(vendor)]
         return [call for call in found if write is None or call["write"] is write]
 
     def writes(self) -> list[str]:
@@ -240,12 +276,12 @@ class World:
         left = Counter(_company(row) for row in self.sandbox.rows(FSM, "Companies"))
         right = Counter(
             _customer(row)
-            for row in self.sandbox.rows(BOOKS, "contacts")
+            for row in self.sandbox.rows(self.right, "contacts")
             if row.get("customer_sub_type", "business") == "business"
         )
         assert left == right, (left - right, right - left)
         left = Counter(_service(row) for row in self.sandbox.rows(FSM, "Service_And_Parts"))
-        right = Counter(_item(row) for row in self.sandbox.rows(BOOKS, "items"))
+        right = Counter(_item(row) for row in self.sandbox.rows(self.right, "items"))
         assert left == right, (left - right, right - left)
         self.check_single()
 
@@ -254,8 +290,8 @@ class World:
         for vendor, module, name in (
             (FSM, "Companies", "Company_Name"),
             (FSM, "Service_And_Parts", "Name"),
-            (BOOKS, "contacts", "contact_name"),
-            (BOOKS, "items", "name"),
+            (self.right, "contacts", "contact_name"),
+            (self.right, "items", "name"),
         ):
             names = Counter(str(row[name]).casefold() for row in self.sandbox.rows(vendor, module))
             assert not [one for one, count in names.items() if count > 1], (vendor, module, names)
@@ -281,20 +317,41 @@ def check_counters(office: Office) -> None:
     assert not unknown, unknown
 
 
+def check_import(office: Office, import_id: int) -> None:
+    """Counters = rows; nothing that it needed on its way is left, nor any cell of a row that is done and did not
+    fail."""
+    job = office.sql("SELECT * FROM import_job WHERE id = :id", id=import_id)[0]
+    found = office.sql(
+        "SELECT outcome, count(*) AS n FROM import_row WHERE import_id = :id GROUP BY outcome", id=import_id
+    )
+    rows = Counter({row["outcome"]: row["n"] for row in found})
+    assert rows.total() == job["rows"], (rows, job["rows"])
+    assert {name: job[name] for name in ("created", "updated", "skipped", "failed")} == {
+        name: rows[name] for name in ("created", "updated", "skipped", "failed")
+    }
+    for table in ("import_chunk", "import_known"):
+        assert office.value(f"SELECT count(*) FROM {table} WHERE import_id = :id", id=import_id) == 0
+    kept = (
+        "SELECT line FROM import_row WHERE import_id = :id AND outcome <> 'failed' AND (cells IS NOT NULL OR key <> '')"
+    )
+    assert office.sql(kept, id=import_id) == []
+    assert office.sql("SELECT 1 FROM org_lease WHERE holder = :h", h=f"import:{import_id}") == []
+
+
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("run_id", "direction", "pair", "outcome", "reason"))
 
 
-def connect(office: Office, sandbox: Sandbox) -> World:
+def connect(office: Office, sandbox: Sandbox, right: str = BOOKS) -> World:
     """Signs in at both vendors and makes the integration, as people do."""
     actor = host_actor(office.db)
-    orgs = {vendor: _signed_in(office, sandbox, actor, vendor) for vendor in (FSM, BOOKS)}
+    orgs = {vendor: _signed_in(office, sandbox, actor, vendor) for vendor in (FSM, right)}
     # A minute's allowance would end many tests in a wait.
     office.sql("""UPDATE org SET settings = '{"limits": {"per_minute": false}}'""")
     integration = IntegrationService(office.db, office.settings).create(
-        actor, "fsm_books", orgs[FSM].org_id, orgs[BOOKS].org_id, sync_type="I"
+        actor, "fsm_books", orgs[FSM].org_id, orgs[right].org_id, sync_type="I"
     )
-    return World(office, sandbox, actor, orgs, integration)
+    return World(office, sandbox, actor, orgs, integration, right)
 
 
 def _signed_in(office: Office, sandbox: Sandbox, actor: Actor, vendor: str) -> Connected:

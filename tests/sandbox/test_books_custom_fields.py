@@ -191,7 +191,7 @@ def test_a_dropdown_shows_its_values(box: Box) -> None:
     ("body", "entity", "code"),
     [
         ({"data_type": "text"}, "contact", 4),
-        ({"label": "F"}, "invoice", 2),
+        ({"label": "F"}, "bill", 2),
         ({"label": "F"}, "", 2),
         ({"label": "F", "data_type": "picture"}, "contact", 2),
         ({"label": "F", "data_type": "dropdown"}, "contact", 4),

@@ -143,7 +143,7 @@ def test_the_process_prints_its_address_and_stops_promptly(ending: signal.Signal
         info = json.loads(process.stdout.readline())
         assert httpx.get(f"{info['base_url']}/_sandbox/health", trust_env=False).status_code == 200
         assert info["data_centre"] == "eu"
-        assert set(info["orgs"]) == {FSM, BOOKS}
+        assert set(info["orgs"]) == {FSM, BOOKS, "zoho_invoice"}
         process.send_signal(ending)
         started = time.monotonic()
         process.wait(5)

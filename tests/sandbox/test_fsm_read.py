@@ -76,7 +76,7 @@ def test_an_unknown_id_is_404(box: Box) -> None:
     assert (response.status_code, response.json()["code"]) == (404, "INVALID_DATA")
 
 
-@pytest.mark.parametrize("module", ["Nothing", "Work_Orders", "Products"])
+@pytest.mark.parametrize("module", ["Nothing", "Requests", "Products"])
 def test_a_module_that_is_not_there_is_refused(box: Box, module: str) -> None:
     response = box.fsm("GET", f"/{module}")
     assert (response.status_code, response.json()["code"]) == (400, "INVALID_MODULE")

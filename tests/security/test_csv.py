@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.services.runs import neutral
+from shared.sync.cells import neutral
 from tests.integration.world import World
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\0=1")
@@ -49,6 +49,6 @@ def test_every_cell_of_the_failures_goes_through_it(world: World, monkeypatch: p
     world.fetch()
     run = world.sync().id
     world.office.sql("UPDATE outcome SET record_id = '=cmd()', twin_id = '+1' WHERE run_id = :run", run=run)
-    rows = list(csv.reader(io.StringIO(world.runs.failures_csv(world.actor, run), newline="")))
+    rows = list(csv.reader(io.StringIO("".join(world.runs.failures_csv(world.actor, run)), newline="")))
     assert len(rows) == 3
     assert {(row[2], row[3]) for row in rows[1:]} == {("'=cmd()", "'+1")}

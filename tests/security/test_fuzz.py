@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from shared.engine import data_import
 from tests.callers import token_of
 from tests.integration.conftest import TIME_SCALE
 from tests.integration.test_doors import BODIES, Door, serving
@@ -199,7 +200,12 @@ ODD = st.one_of(
 )
 SEGMENT = ODD.map(lambda one: quote(one, safe="", errors="replace"))
 READS = (
+    ("/api/v1/imports", ("connection_id", "limit")),
+    ("/api/v1/imports/{0}/rows", ("outcome", "after_line", "limit")),
+    ("/api/v1/imports/{0}/report.csv", ("outcome",)),
     ("/api/v1/runs", ("integration_id", "limit", "more")),
+    ("/api/v1/runs", ("before", "since")),
+    ("/api/v1/integrations/1/logs.csv", ("from", "to")),
     ("/api/v1/runs/{0}", ()),
     ("/api/v1/runs/{0}/outcomes", ("outcome", "after_id", "limit")),
     ("/api/v1/runs/{0}/failures.csv", ("limit",)),
@@ -279,6 +285,33 @@ NEW = st.fixed_dictionaries(
 )
 
 
+# What stands at a place of a good file, in the places where something may stand.
+VALUE = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(
+        ["*a", "&a x", "!!python/object:os.system x", "!!timestamp x", "!!bool x", "!!binary x", "!!int x", "{", "[",
+         "? ", "---", "...", "%TAG", "<<: 1", "1e400", "0o7", "12:30", "2026-02-30", "\"\\0\"", "\"\\ud800\"",
+         "[" * 3000, "9" * 5000, "|", ">", "\t", "\x85", "\ufeff", "null", "~", "''"]
+    ),
+)  # fmt: skip
+
+
+@few
+@example(at=0, value="&a [*a]", raw=b"")
+@given(at=st.integers(0, 60), value=VALUE, raw=st.one_of(st.just(b""), st.binary(max_size=80)))
+def test_no_configuration_file_makes_a_mistake_of_ours(door: Door, at: int, value: str, raw: bytes) -> None:
+    """Bytes, and good files with something else at one place."""
+    path = f"/api/v1/integrations/{door.world.integration}/config"
+    lines = door.http.get(path).text.splitlines()
+    number = at % len(lines)
+    lines[number] = f"{lines[number].partition(':')[0]}: {value}"
+    body = raw or "\n".join(lines).encode("utf-8", "surrogatepass")
+    answer = door.http.put(path, content=body, headers={"Content-Type": "application/yaml"}, params={"check": "true"})
+    check(answer)
+    assert answer.status_code in (200, 404, 409, 422), answer.text[:300]
+    assert answer.json()["saved"] is False if answer.status_code == 200 else answer.json()["message"]
+
+
 @few
 @example(body=b'{"kind": "fsm_books", "left_org_id": NaN, "right_org_id": 2}')
 @example(body=b'{"kind": "fsm_books", "left_org_id": 1e400, "right_org_id": 2}')
@@ -332,3 +365,33 @@ def test_a_body_of_the_rest_api_is_bounded(door: Door) -> None:
         for _ in range(16):
             line.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
         assert line.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+CSV_TEXT = st.text(alphabet=st.sampled_from("ab\",;\t\n\r\0ü😀\ufeff\x1b='1."), max_size=60)
+CSV_HEADER = st.sampled_from(["Company_Name,Website\n", "Website;Company_Name\r\n", "\ufeffCompany name\n", ""])
+
+
+@pytest.mark.rule("LK-5")
+@few
+@example(head="Company_Name\n", body=b'"' + b"a\n" * 50)
+@example(head="", body=b"\xff\xfeC\x00o\x00")
+@example(head="Company_Name\n", body="😀".encode() * 4_000 + b"\n" + "ü".encode() * 499)
+@example(head="Company_Name\n", body=b"\x00\n\xef\xbf\xbe\n")
+@given(head=CSV_HEADER, body=st.one_of(CSV_TEXT.map(str.encode), CSV_TEXT.map(str.encode), st.binary(max_size=60)))
+def test_no_file_makes_a_mistake_of_ours(door: Door, head: str, body: bytes) -> None:
+    """Refused in a sentence, or taken up by a worker: then each row has its outcome."""
+    office = door.world.office
+    at = f"/api/v1/connections/{door.world.orgs[FSM].connection_id}/imports/companies"
+    answer = door.http.post(at, content=head.encode() + body, headers={"Content-Type": "text/csv"})
+    check(answer)
+    if answer.status_code != 202:
+        assert answer.json()["message"]
+        return
+    number = answer.json()["id"]
+    data_import.advance(office.ports, office.keeper, number)
+    told = door.http.get(f"/api/v1/imports/{number}").json()
+    assert told["state"] in ("completed", "completed_with_failures"), told
+    assert told["created"] + told["skipped"] + told["failed"] == told["rows"]
+    assert told["rows"] or told["state"] == "completed"
+    check(door.http.get(f"/api/v1/imports/{number}/rows"), at_most=200)
+    check(door.http.get(f"/api/v1/imports/{number}/report.csv"), at_most=200)

@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from api import bearer
 from api.app import create_app
 from shared.sync.access import Permission, Role, permissions_of
-from tests.callers import CONNECTING, Carrying, body_of, made, token_of
+from tests.callers import CONNECTING, QUERIES, SWITCHING, Carrying, an_import, body_of, made, token_of
 from tests.integration.test_doors import Door, serving
 from tests.integration.world import BOOKS, World
 
@@ -61,7 +61,16 @@ def test_every_route_says_which_permission_it_needs() -> None:
         assert (one.permission is None) == (one.path in OPEN), f"{one} says no permission"
     assert len(OPERATIONS) >= 18
     used = {one.permission for one in OPERATIONS} - {None}
-    assert used == {"view", "read_logs", "sync", "connect", "configure", "manage_tokens", "read_audit"}
+    assert used == {
+        "view",
+        "read_logs",
+        "sync",
+        "connect",
+        "configure",
+        "manage_tokens",
+        "read_audit",
+        "support_enable",
+    }
 
 
 def test_no_route_is_hidden_from_this_test() -> None:
@@ -106,6 +115,8 @@ def ask(door: Door, one: Operation, headers: dict[str, str]) -> httpx.Response:
         "token_id": made(world.office.db, Role.VIEWER).view.id,
         "connection_id": world.orgs[BOOKS].connection_id,
         "module": "contacts",
+        "kind": "companies",
+        "import_id": an_import(world.office.db, world.orgs[BOOKS].org_id),
     }
     bodies: dict[str, Any] = {
         "POST /api/v1/integrations": {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},
@@ -115,10 +126,12 @@ def ask(door: Door, one: Operation, headers: dict[str, str]) -> httpx.Response:
         f"POST {MAPPING}/check": LINES,
         "POST /api/v1/drafts": {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},
         "PUT /api/v1/integrations/{integration_id}/setup/policy": {"policy": "overwrite", "sync_type": "I"},
+        **{f"{method} {path}": body for (method, path), body in SWITCHING.items()},
         f"POST {BINDINGS}": {"pair": "companies", "left_id": "1", "right_id": "2"},
         f"POST {BINDINGS}.csv": "modules,left_record,right_record\n",
     }
-    return door.http.request(one.method, one.path.format(**values), **body_of(bodies.get(str(one)), headers))
+    path = one.path.format(**values) + QUERIES.get((one.method, one.path), "")
+    return door.http.request(one.method, path, **body_of(bodies.get(str(one)), headers))
 
 
 @pytest.mark.parametrize("logs", [False, True], ids=["without logs", "with logs"])

@@ -8,9 +8,24 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api.app import create_app
-from api.routes import audit, bindings, connections, health, integrations, mappings, runs, setup, tokens
+from api.routes import (
+    audit,
+    bindings,
+    config,
+    connections,
+    health,
+    imports,
+    integrations,
+    invoicing,
+    logs,
+    mappings,
+    notifications,
+    runs,
+    setup,
+    tokens,
+)
 from shared.sync.access import Role
-from tests.callers import CONNECTING, Carrying, body_of, made, token_of
+from tests.callers import CONNECTING, QUERIES, SWITCHING, an_import, body_of, made, token_of
 from tests.integration.test_doors import Door
 from tests.integration.world import BOOKS, World
 
@@ -18,7 +33,7 @@ pytestmark = pytest.mark.rule("PE-6", "P14")
 
 NOBODYS = {"/healthz", "/readyz", "/workz"}
 """Routes that show nothing of anybody."""
-LISTS = {"/api/v1/connections", "/api/v1/integrations", "/api/v1/runs"}
+LISTS = {"/api/v1/connections", "/api/v1/imports", "/api/v1/integrations", "/api/v1/runs"}
 OF_OURS = {"/api/v1/tokens", "/api/v1/audit"}
 """Lists in which the token is that asks afterwards."""
 
@@ -58,7 +73,8 @@ def test_no_route_is_hidden_from_this_test() -> None:
     for router in (
         health.router,
         health.open_router,
-        *(one.router for one in (connections, integrations, setup, mappings, bindings, runs, tokens, audit)),
+        *(one.router for one in (connections, config, integrations, invoicing, setup, mappings, notifications)),
+        *(one.router for one in (bindings, runs, imports, logs, tokens, audit)),
     ):
         assert all(one.include_in_schema for one in router.routes if isinstance(one, APIRoute))
 
@@ -82,17 +98,24 @@ def test_what_is_another_workspace_s_is_not_found_on_any_route(door: Door) -> No
         "token_id": made(world.office.db, Role.VIEWER, name="Zylker's").view.id,
         "connection_id": world.orgs[BOOKS].connection_id,
         "module": "contacts",
+        "kind": "companies",
+        "import_id": an_import(world.office.db, world.orgs[BOOKS].org_id),
     }
     asked = [(method, path) for method, path in routes() if path not in NOBODYS]
 
     def ask(method: str, path: str) -> tuple[int, str]:
-        answer = door.http.request(method, path.format(**values), **body_of(BODIES.get((method, path))))
+        role = Role.SUPPORT if path.endswith("/support-enable") else Role.ADMIN
+        headers = {"Authorization": f"Bearer {bearers[role]}"}
+        address = path.format(**values) + QUERIES.get((method, path), "")
+        answer = door.http.request(method, address, **body_of(BODIES.get((method, path)), headers))
         return answer.status_code, answer.text
+
+    bearers = {role: token_of(world.office.db, role) for role in (Role.ADMIN, Role.SUPPORT)}
 
     ours = {one: ask(*one) for one in asked}
     assert {status for status, _ in ours.values()} <= {200, 201, 202, 204, 409}, ours
     give_away(world)
-    door.http.auth = Carrying(str(door.http.base_url), token_of(world.office.db))  # the one before is the other's now
+    bearers = {role: token_of(world.office.db, role) for role in bearers}  # those of before are the other's now
     calls = {one: ask(*one) for one in asked}
     for (method, path), (status, text) in calls.items():
         if method == "GET" and path in LISTS:
@@ -122,6 +145,7 @@ BODIES: dict[tuple[str, str], object] = {
     ("POST", "/api/v1/integrations"): {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},
     NEW_TOKEN: {"name": "new", "role": "viewer"},
     **CONNECTING,
+    **SWITCHING,
     ("PUT", MAPPING): LINES,
     ("POST", f"{MAPPING}/check"): LINES,
     ("POST", "/api/v1/drafts"): {"kind": "fsm_books", "left_org_id": 1, "right_org_id": 2},

@@ -33,4 +33,5 @@ def test_what_postgres_cannot_hold_is_replaced_and_long_texts_are_cut() -> None:
 
 
 def test_an_act_names_the_kind_of_its_subject() -> None:
-    assert {one.subject_kind for one in Action} == {"connection", "keys", "integration", "run", "record", "token"}
+    kinds = {"connection", "keys", "integration", "run", "record", "import", "token"}
+    assert {one.subject_kind for one in Action} == kinds

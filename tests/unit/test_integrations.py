@@ -37,7 +37,8 @@ def _pair(name: str, *more: FieldPair, sync_type: str | None = None) -> Pair:
 @pytest.mark.rule("SU-5")
 def test_fb_is_found_by_its_folder() -> None:
     assert list(integrations()) == ["fsm_books"]
-    assert (FB.left, FB.right, FB.tie_side) == ("zoho_fsm", "zoho_books", Side.RIGHT)
+    assert (FB.left, FB.right, FB.tie_side) == (("zoho_fsm",), ("zoho_books", "zoho_invoice"), Side.RIGHT)
+    assert (FB.vendors(Side.LEFT), FB.vendors(Side.RIGHT)) == (FB.left, FB.right)
     assert [declared.name for declared in FB.pairs] == ["companies", "contact_persons", "contacts", "items"]
     assert FB.policies == (Policy.OVERWRITE, Policy.CLONE)
     with pytest.raises(NotFound):

@@ -18,6 +18,7 @@ ALLOWED = {
 PURE = {
     "__future__",
     "collections",
+    "csv",
     "dataclasses",
     "datetime",
     "decimal",
@@ -30,6 +31,7 @@ PURE = {
     "re",
     "types",
     "typing",
+    "zoneinfo",
     "unicodedata",
 }
 CLOCKS = {"now", "today", "utcnow", "time", "monotonic"}

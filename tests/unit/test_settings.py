@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -60,3 +61,26 @@ def test_addresses_with_passwords_are_not_shown() -> None:
 def test_a_lease_outlives_the_longest_push() -> None:
     with pytest.raises(ValueError, match="BOTHWAYS_LEASE_TTL_S"):
         Settings(lease_ttl_s=30.0, push_deadline_s=30.0)
+
+
+@pytest.mark.rule("LG-8", "P14")
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ({"smtp_host": "mail"}, "BOTHWAYS_SMTP_FROM"),
+        ({"smtp_from": "Bothways <b@x>"}, "without a name"),
+        ({"smtp_from": "b@x\r\nBcc: e@x"}, "without a name"),
+        ({"smtp_host": "mail", "smtp_from": "b@x", "smtp_username": "u"}, "BOTHWAYS_SMTP_PASSWORD"),
+        ({"smtp_username": "u", "smtp_password": SecretStr("p"), "smtp_security": "none"}, "in the clear"),
+    ],
+)
+def test_mail_that_could_not_be_sent_or_would_tell_its_password_is_refused(wrong: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        Settings(**wrong)
+
+
+@pytest.mark.rule("LG-8")
+def test_an_empty_mail_server_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOST", "PORT", "USERNAME", "PASSWORD", "FROM"):
+        monkeypatch.setenv(f"BOTHWAYS_SMTP_{name}", "")
+    assert load_settings().smtp_host is None

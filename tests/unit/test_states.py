@@ -8,9 +8,11 @@ import pytest
 
 from shared.sync.guards import may_start
 from shared.sync.states import (
+    IMPORT_MOVES,
     INTEGRATION_MOVES,
     RUN_MOVES,
     SUCCESSFUL,
+    ImportState,
     IntegrationState,
     RunKind,
     RunState,
@@ -31,6 +33,17 @@ def test_every_state_is_in_the_table_and_can_be_reached_and_left() -> None:
     for state in RunState:
         assert state.terminal or {RunState.FAILED, RunState.CANCELLED} <= RUN_MOVES[state]
         assert state not in RUN_MOVES[state]
+
+
+@pytest.mark.rule("LK-5")
+def test_every_state_of_an_import_can_be_reached_and_left() -> None:
+    assert set(IMPORT_MOVES) == set(ImportState)
+    reached = {ImportState.UPLOADING}
+    for _ in ImportState:
+        reached |= {following for state in reached for following in IMPORT_MOVES[state]}
+    assert reached == set(ImportState)
+    for state in set(ImportState) - {ImportState.UPLOADING}:
+        assert state.terminal or {ImportState.FAILED, ImportState.CANCELLED} <= IMPORT_MOVES[state]
 
 
 @pytest.mark.rule("LG-1", "SU-4")

@@ -46,7 +46,7 @@ def rotate_keys(context: typer.Context, as_json: Json = False) -> None:
 
 def connect(
     context: typer.Context,
-    vendor: Annotated[str, typer.Argument(metavar="VENDOR", help="Such as zoho_fsm, zoho_books.")],
+    vendor: Annotated[str, typer.Argument(metavar="VENDOR", help="Such as zoho_fsm, zoho_books, zoho_invoice.")],
     data_centre: Annotated[str, typer.Option(help="us, eu, in, au, …, or sandbox.")] = "us",
     client_id: Annotated[str | None, typer.Option(envvar=ID_VARIABLE, help="Of the OAuth client.")] = None,
     client_secret_file: Annotated[

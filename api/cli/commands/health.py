@@ -28,5 +28,7 @@ def health(context: typer.Context, as_json: Json = False) -> None:
         table(("queue", "state", "canary"), rows)
         tell()
         tell(f"{found.events} events wait, the oldest for {found.oldest_s:g} s.")
+        if not found.mail_set_up:
+            tell("Mail is not set up (BOTHWAYS_SMTP_HOST): notifications are not sent.")
     if found.stalled:
         raise typer.Exit(1)

@@ -41,10 +41,14 @@ def integrations(context: typer.Context, as_json: Json = False) -> None:
             local(one.fetched_at),
             local(one.next_run_at),
             ", ".join(one.pairs),
+            one.disabled_code or "",
         )
         for one in found
     )
-    table(("id", "name", "kind", "state", "fetched", "next sync", "modules"), rows, numbers=["id"])
+    table(("id", "name", "kind", "state", "fetched", "next sync", "modules", "stopped by"), rows, numbers=["id"])
+    for one in found:
+        if one.disabled_code:
+            tell(f"{one.id}: {one.disabled_detail} `bothways support enable {one.id} --note …`.")
 
 
 def add(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _EXIT_CODES = {"completed": 0, "completed_with_failures": 2}
 _NoWait = Annotated[bool, typer.Option("--no-wait", help="Only start it.")]
 _PAGE = 500
+FORMS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+"""How a moment is written."""
 
 
 def register(app: typer.Typer) -> None:
@@ -93,19 +96,22 @@ def runs(
     context: typer.Context,
     integration: Annotated[int | None, typer.Option(min=1, max=2**63 - 1, help="Only of this one.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    since: Annotated[datetime | None, typer.Option(formats=FORMS, help="In this machine's time zone.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="CURSOR", help="The page after the one that told it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The latest syncs, newest first."""
+    """The latest syncs, newest first: of two months; with --since or --before as far back as there are any."""
     with doors() as opened:
         actor = opened.host()
         if integration is not None:
             opened.integrations.get(actor, integration)
-        found = opened.runs.recent(actor, integration, limit)
+        moment = None if since is None else since.astimezone()
+        found = opened.runs.recent(actor, integration, limit, since=moment, before=before)
     if wants_json(context, as_json):
         tell_json(found)
         return
     if not found:
-        tell("There is no sync yet. Start with `bothways fetch INTEGRATION`.")
+        tell("There is no sync in this time. Start one with `bothways fetch INTEGRATION`.")
         return
     columns = ("sync", "integration", "kind", "trigger", "state", "began", "ended", "records", "failed", "remark")
     rows = (
@@ -124,6 +130,8 @@ def runs(
         for one in found
     )
     table(columns, rows, numbers=("sync", "integration", "records", "failed"))
+    if len(found) == limit:
+        say(f"Older ones: --before {found[-1]['cursor']}")
 
 
 def run(
@@ -196,13 +204,11 @@ def failures(
             _groups(opened.runs.failure_groups(actor, sync_id), as_json)
             return
         if csv:
-            content = opened.runs.failures_csv(actor, sync_id, wanted)
             name = opened.runs.failures_name(actor, sync_id, wanted)
-        else:
-            found = opened.runs.failures(actor, sync_id, wanted)
-    if csv:
-        _deliver(content, name, output)
-    elif as_json:
+            deliver(opened.runs.failures_csv(actor, sync_id, wanted), name, output)
+            return
+        found = opened.runs.failures(actor, sync_id, wanted)
+    if as_json:
         tell_json(found)
     elif not found:
         tell(f"No record failed in sync {sync_id}.")
@@ -218,19 +224,36 @@ def _groups(found: Sequence[FailureGroup], as_json: bool) -> None:
     table(("records", "modules", "direction", "reason", "what to do"), rows, numbers=["records"])
 
 
-def _deliver(content: str, name: str, output: Path | None) -> None:
-    """Raises ConfigError where the file cannot be written. It holds record ids: for its owner only."""
+def deliver(content: Iterable[str], name: str, output: Path | None) -> None:
+    """As it comes. A file holds record ids: it is for its owner only, and is there whole or not at all.
+
+    Raises ConfigError where it cannot be written.
+    """
     if output is None:
-        sys.stdout.write(content)
+        for part in content:
+            sys.stdout.write(part)
         return
     path = output / name if output.is_dir() else output
     try:
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(opened, "w", encoding="utf-8", newline="") as file:
-            file.write(content)
+        if path.exists() and not path.is_file():  # a pipe, a device: it stays what it is
+            with path.open("w", encoding="utf-8", newline="") as file:
+                file.writelines(content)
+        else:
+            _replace(path, content)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.", code="BAD_OUTPUT") from None
     say(f"Written to {path}.")
+
+
+def _replace(path: Path, content: Iterable[str]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    opened = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8", newline="") as file:
+            file.writelines(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 # Text
@@ -251,9 +274,11 @@ def _summary(view: RunView, sides: IntegrationView) -> None:
     if view.counts:
         tell()
         _counts(view)
-    elif view.ended and not view.error_code and not view.report:
+    elif view.ended and not view.error_code and not view.report.keys() - {"unchecked"}:
         tell("Nothing had changed on either side.")
-    if found := {pair: told for pair, told in view.report.items() if pair != "held_back"}:
+    for one in view.report.get("unchecked", ()):
+        tell(f"{one['code']}: {one['sentence']}")
+    if found := {pair: told for pair, told in view.report.items() if pair not in ("held_back", "unchecked")}:
         tell()
         _report(found, sides)
     for place, told in view.report.get("held_back", {}).items():

@@ -9,7 +9,7 @@ from typing import Any
 from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.zoho_books import custom_values, errors
 
-ENTITIES = ("contact", "item", "contact_person")
+ENTITIES = ("contact", "item", "contact_person", "invoice")
 # `non_pii` and the name `pii_type` are [V] (custom modules); the other values are [I].
 PII_TYPES = ("non_pii", "pii", "sensitive_pii")
 

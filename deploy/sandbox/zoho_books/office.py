@@ -1,7 +1,8 @@
-"""The one Books organisation of the sandbox: what its modules share."""
+"""The one organisation of a product: what its modules share, and in what the products differ."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from deploy.sandbox.jsonio import JsonObject
@@ -20,6 +21,29 @@ ORG: JsonObject = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """What one product of the platform differs in. `path` is the root of its API, `prefix` begins its scopes, `header`
+    (lower case) may name the organisation. `scopes` are those of the ready tokens. `buys`: there are vendors."""
+
+    vendor: str
+    prefix: str
+    path: str
+    header: str
+    org: JsonObject
+    published: JsonObject
+    scopes: tuple[str, ...]
+    buys: bool = True
+
+
+# Professional plan's day, paid plan's concurrency [V].
+BOOKS = Edition(
+    "zoho_books", "ZohoBooks", "/books/v3", "x-com-zoho-books-organizationid", ORG,
+    {"per_minute": 100, "per_day": 5000, "concurrent": 10},
+    ("ZohoBooks.contacts.ALL", "ZohoBooks.settings.ALL", "ZohoBooks.invoices.ALL"),
+)  # fmt: skip
+
+
 class Kept(Protocol):
     """A module whose records the control may seed, show and edit."""
 
@@ -31,8 +55,12 @@ class Kept(Protocol):
 
 
 class Office:
-    def __init__(self, vendor: Vendor) -> None:
+    def __init__(self, vendor: Vendor, edition: Edition = BOOKS) -> None:
         self.vendor = vendor
+        self.edition = edition
+        self.base = edition.path
+        self.settings = f"{edition.path}/settings"
+        self.org_id = str(edition.org["organization_id"])
         self.capabilities = vendor.capabilities
         self.webhooks = vendor.webhooks
         self.clock = vendor.clock
@@ -41,7 +69,7 @@ class Office:
         self.router = Router()
         self.modules: dict[str, Kept] = {}
         # Paths that need no organization_id.
-        self.free_paths = {"/books/v3/organizations"}
+        self.free_paths = {f"{self.base}/organizations"}
 
     def emit(self, change: Change, headers: dict[str, str]) -> None:
         """The skip header is sent by third parties; whether it works is not established, so it is a capability."""

@@ -1,4 +1,4 @@
-"""What contacts and items have in common: create, read, list, update, delete, status, upsert, seeds."""
+"""What contacts, items and invoices have in common: create, read, list, update, delete, status, upsert, seeds."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from deploy.sandbox.store import Record, Table
 from deploy.sandbox.webhooks import Change
 from deploy.sandbox.zoho_books import errors, listing, wire
 from deploy.sandbox.zoho_books.listing import SortKey, Test
-from deploy.sandbox.zoho_books.office import ORG, Office
+from deploy.sandbox.zoho_books.office import Office
 
-BASE = "/books/v3"
 # Those filters that go by the status alone; None shows every status.
 STATUS_FILTERS = {"Status.All": None, "Status.Active": "active", "Status.Inactive": "inactive"}
 
@@ -39,6 +38,7 @@ class Resource(ABC):
     indexed: tuple[tuple[str, str, str], ...]
     # What filter_by takes; another value is refused [I].
     filters: frozenset[str] = frozenset(STATUS_FILTERS)
+    default_filter = "Status.Active"
 
     def __init__(self, office: Office) -> None:
         self.office = office
@@ -60,13 +60,17 @@ class Resource(ABC):
         return str(self._next_part)
 
     def _add_routes(self) -> None:
-        path, add, scope = f"{BASE}/{self.plural}", self.office.router.add, self.scope
+        path, add, scope = f"{self.office.base}/{self.plural}", self.office.router.add, self.scope
         add("GET", path, self._list, f"{scope}.read")
         add("POST", path, self._create, f"{scope}.create")
         add("PUT", path, self._upsert, f"{scope}.update")
         add("GET", f"{path}/{{id}}", self._read, f"{scope}.read")
         add("PUT", f"{path}/{{id}}", self._update, f"{scope}.update")
         add("DELETE", f"{path}/{{id}}", self._delete, f"{scope}.delete")
+        self.add_status_routes(path)
+
+    def add_status_routes(self, path: str) -> None:
+        add, scope = self.office.router.add, self.scope
         add("POST", f"{path}/{{id}}/active", lambda request: self._status(request, "active"), f"{scope}.create")
         add("POST", f"{path}/{{id}}/inactive", lambda request: self._status(request, "inactive"), f"{scope}.create")
 
@@ -117,7 +121,7 @@ class Resource(ABC):
         request.touch(self.plural, None)
         query = request.query
         sorting = listing.sorting_of(query, self.list_sorts(), self.default_sort)
-        applied = query.get("filter_by") or "Status.Active"
+        applied = query.get("filter_by") or self.default_filter
         if applied not in self.filters:
             raise errors.bad_value("filter_by")
         found = self._sorted(sorting, applied, self.looked_up(query))
@@ -221,6 +225,12 @@ class Resource(ABC):
         self.wrote(request, record, "create")
         return self._one(record, self.created_message, 201)
 
+    def added(self, given: JsonObject) -> Record:
+        """A record that no call of the API makes, by the same rules; its webhook goes out. Raises Refusal."""
+        record = self._made(self._changes(given, None))
+        self.office.emit(self.change(record, "create"), {})
+        return record
+
     def _made(self, changes: JsonObject) -> Record:
         now = self.office.clock.now()
         record = self._put_new(self.table.new_id(), changes, now, now)
@@ -228,7 +238,7 @@ class Resource(ABC):
         return record
 
     def _put_new(self, record_id: str, data: JsonObject, created_at: datetime, modified_at: datetime) -> Record:
-        full = {**self.defaults(), "status": "active", "custom_field_hash": {}, **data}
+        full = {"status": "active", **self.defaults(), "custom_field_hash": {}, **data}
         return self.table.add(Record(record_id, full, created_at, modified_at))
 
     def _update(self, request: Request) -> Answer:
@@ -298,7 +308,7 @@ class Resource(ABC):
         self.office.emit(self.change(record, event), request.headers)
 
     def change(self, record: Record, event: str, organization_id: str | None = None) -> Change:
-        told = organization_id or ORG["organization_id"]
+        told = organization_id or self.office.org_id
         payload: JsonObject = {self.singular: self.shown(record), "organization_id": told}
         modified = wire.time_text(record.modified_at)
         return Change(self.plural, event, record.id, payload, modified, organization_id)
@@ -310,7 +320,7 @@ class Resource(ABC):
             return self.change(record, event, organization_id)
         payload: JsonObject = {
             self.singular: {self.id_key: record_id},
-            "organization_id": organization_id or ORG["organization_id"],
+            "organization_id": organization_id or self.office.org_id,
         }
         return Change(self.plural, event, record_id, payload, wire.time_text(self.office.clock.now()), organization_id)
 

@@ -16,8 +16,9 @@ from deploy.sandbox.vendor import Vendor, World
 from deploy.sandbox.webhooks import Change, Hook, Message
 from deploy.sandbox.zoho_books import errors
 from deploy.sandbox.zoho_books.custom_fields import ENTITIES
+from deploy.sandbox.zoho_books.ledger import BooksLedger
 from deploy.sandbox.zoho_books.modules import register_all
-from deploy.sandbox.zoho_books.office import ORG, Office
+from deploy.sandbox.zoho_books.office import BOOKS, Edition, Office
 from deploy.sandbox.zoho_books.resource import Resource
 
 CAPABILITIES: JsonObject = {
@@ -34,9 +35,6 @@ CAPABILITIES: JsonObject = {
     "page_context_as_list": False,
     "list_lag_ms": 0,
 }
-# Professional plan's day, paid plan's concurrency [V].
-PUBLISHED = {"per_minute": 100, "per_day": 5000, "concurrent": 10}
-SCOPES = ("ZohoBooks.contacts.ALL", "ZohoBooks.settings.ALL")
 OVER = {
     "minute": (44, "For security reasons you have been blocked for some time: too many requests per minute."),
     "day": (45, "You have exceeded the maximum number of requests per day."),
@@ -52,16 +50,20 @@ def signature(secret: str, url: str, body: bytes) -> str:
 
 
 class ZohoBooks(Vendor):
-    name = "zoho_books"
+    """Zoho Books, or another edition of the platform."""
+
     text_fields = ("contact_name", "name")
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world, CAPABILITIES, PUBLISHED)
+    def __init__(self, world: World, edition: Edition = BOOKS) -> None:
+        self.name = edition.vendor
+        self.edition = edition
+        super().__init__(world, CAPABILITIES, edition.published)
         self.grants = world.get(Grants)
-        self.product = Product("ZohoBooks", self.name, SCOPES)
+        self.product = Product(edition.prefix, self.name, edition.scopes)
         self.grants.add_product(self.product)
-        self.office = Office(self)
+        self.office = Office(self, edition)
         register_all(self.office)
+        self.ledger = BooksLedger(self.office)
         self.controls.add("POST", "custom_fields", self._define_fields)
         self.controls.add("GET", "custom_fields", self._show_fields)
         self.controls.add("DELETE", "custom_fields/{entity}/{api_name}", self._drop_field)
@@ -81,7 +83,7 @@ class ZohoBooks(Vendor):
 
     def limit_key(self, request: Request) -> str:
         """All callers of an organisation share its limit."""
-        return str(ORG["organization_id"])
+        return self.office.org_id
 
     def handle(self, request: Request) -> Answer:
         route = self.office.router.find(request)
@@ -94,21 +96,21 @@ class ZohoBooks(Vendor):
 
     def _check_scope(self, request: Request, scope: str) -> None:
         held = request.caller.scopes if request.caller else frozenset()
-        group = scope.partition(".")[0]
+        prefix, group = self.edition.prefix.lower(), scope.partition(".")[0]
         if not held & {
-            f"zohobooks.{scope}",
-            f"zohobooks.{group}.all",
-            f"zohobooks.{group}.*",
-            "zohobooks.fullaccess.all",
+            f"{prefix}.{scope}",
+            f"{prefix}.{group}.all",
+            f"{prefix}.{group}.*",
+            f"{prefix}.fullaccess.all",
         }:
             raise errors.not_allowed()
 
     def _check_organization(self, request: Request) -> None:
         """In the query [V] or in a header [T]. The refusals' codes are [I]."""
-        given = request.query.get("organization_id") or request.headers.get("x-com-zoho-books-organizationid")
+        given = request.query.get("organization_id") or request.headers.get(self.edition.header)
         if not given:
             raise errors.refuse(400, 6, "Organization ID is missing. Pass organization_id with the request.")
-        if given != ORG["organization_id"]:
+        if given != self.office.org_id:
             raise errors.refuse(401, 6041, f"This user is not associated with the CompanyID/CompanyName:{given}.")
 
     # Webhooks
@@ -162,17 +164,17 @@ class ZohoBooks(Vendor):
 
     def describe(self, base_url: str) -> JsonObject:
         return {
-            "url": f"{base_url}/{self.name}/books/v3",
+            "url": f"{base_url}/{self.name}{self.edition.path}",
             "api_domain": f"{base_url}/{self.name}",
-            "org_id": ORG["organization_id"],
-            "org": ORG,
-            "scopes": list(SCOPES),
+            "org_id": self.office.org_id,
+            "org": self.edition.org,
+            "scopes": list(self.edition.scopes),
             "refresh_tokens": {"person": self.product.person_token, "integration": self.product.integration_token},
             "modules": sorted(self.office.modules),
         }
 
     def _define_fields(self, request: Request) -> Answer:
-        """{"contact": [{api_name, label, data_type, …}], "item": […], "contact_person": […]}"""
+        """{"contact": [{api_name, label, data_type, …}], "item": […], "contact_person": […], "invoice": […]}"""
         for entity, fields in jsonio.loads_object(request.body).items():
             for given in fields:
                 self.office.custom_fields.define(entity, given)

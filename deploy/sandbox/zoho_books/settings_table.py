@@ -9,8 +9,6 @@ from deploy.sandbox.messages import Answer, Request
 from deploy.sandbox.zoho_books import errors, listing, wire
 from deploy.sandbox.zoho_books.office import Office
 
-SETTINGS = "/books/v3/settings"
-
 
 class SettingsTable(ABC):
     """`path` names the calls, `plural` the key of a list and the module of the control, `words` the vendor's messages
@@ -36,7 +34,7 @@ class SettingsTable(ABC):
         office.modules[self.plural] = self
 
     def _add_routes(self) -> None:
-        path, add = f"{SETTINGS}/{self.path}", self.office.router.add
+        path, add = f"{self.office.settings}/{self.path}", self.office.router.add
         if self.listed:
             add("GET", path, self._list, "settings.read")
         add("POST", path, self._create, "settings.create")

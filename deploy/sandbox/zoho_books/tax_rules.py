@@ -21,7 +21,7 @@ def tax_changes(office: Office, given: JsonObject, held: JsonObject | None, exem
         raise errors.bad_value("is_taxable")
     changes: JsonObject = {"is_taxable": taxable} if "is_taxable" in given else {}
     if "tax_id" in given:
-        changes.update(_tax(office, given["tax_id"]))
+        changes.update(tax_of(office, given["tax_id"]))
     if "tax_exemption_id" in given:
         changes.update(_exemption(office, given["tax_exemption_id"], exempts))
     if given.get("tax_authority_id"):
@@ -41,7 +41,7 @@ def _in_step(changes: JsonObject, taxable: bool) -> JsonObject:
     return {**changes, **(NO_EXEMPTION if taxable else NO_TAX)}
 
 
-def _tax(office: Office, wanted: object) -> JsonObject:
+def tax_of(office: Office, wanted: object) -> JsonObject:
     """A tax or a tax group [V]; its name and percentage follow from its id."""
     if not wanted:
         return NO_TAX

@@ -1,4 +1,5 @@
-"""The control's own calls of Zoho FSM: custom fields, currencies and taxes of the organisation."""
+"""The control's own calls of Zoho FSM: custom fields, currencies, taxes and blueprint of the organisation, and which
+accounting organisation is behind it."""
 
 from __future__ import annotations
 
@@ -47,6 +48,25 @@ class Controls:
     def show_taxes(self, request: Request) -> Answer:
         return Answer.of({"taxes": self._vendor.taxes.rows})
 
+    def define_blueprint(self, request: Request) -> Answer:
+        """{transitions: [{id, name, before, after}]}"""
+        self._vendor.blueprint.define(jsonio.loads_object(request.body))
+        return self.show_blueprint(request)
+
+    def show_blueprint(self, request: Request) -> Answer:
+        return Answer.of({"transitions": self._vendor.blueprint.describe()})
+
+    def set_accounting(self, request: Request) -> Answer:
+        """{vendor: name, or null for none}"""
+        wanted = jsonio.loads_object(request.body)["vendor"]
+        if wanted is not None and wanted not in self._vendor.ledgers:
+            raise KeyError(wanted)
+        self._vendor.accounting = wanted
+        return self.show_accounting(request)
+
+    def show_accounting(self, request: Request) -> Answer:
+        return Answer.of({"vendor": self._vendor.accounting, "known": sorted(self._vendor.ledgers)})
+
 
 def _listed(request: Request) -> list[JsonObject]:
     given = jsonio.loads_any(request.body)
@@ -62,3 +82,7 @@ def add_controls(vendor: ZohoFsm) -> None:
     add("GET", "currencies", controls.show_currencies)
     add("POST", "taxes", controls.seed_taxes)
     add("GET", "taxes", controls.show_taxes)
+    add("POST", "blueprint", controls.define_blueprint)
+    add("GET", "blueprint", controls.show_blueprint)
+    add("POST", "accounting", controls.set_accounting)
+    add("GET", "accounting", controls.show_accounting)

@@ -13,12 +13,14 @@ from deploy.sandbox.zoho_fsm import errors, wire
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`kind`: text, email, number, lookup, address, tax or any. `choices` maps what is written to what is kept."""
+    """`kind`: text, email, number, lookup, address, tax or any. `choices` maps what is written to what is kept. What is
+    `read_only` is dropped from a write [I]."""
 
     kind: str = "text"
     length: int | None = None
     choices: Mapping[str, str] | None = None
     module: str | None = None
+    read_only: bool = False
 
 
 # Street 255 is [T]; the other lengths of an address are [I].
@@ -35,7 +37,10 @@ ADDRESS_LENGTHS = {
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """`write_paths` are the names under which PUT and DELETE find a record. `constant` is shown in every row."""
+    """`write_paths` are the names under which PUT and DELETE find a record. `constant` is shown in every row.
+
+    `scope` is the module's name in a scope, by default its own; one that is not `in_all` needs more than `modules.all`.
+    A lookup shows `name_field`, by default the first that is required. `inner` are modules that its lines name."""
 
     name: str
     fields: Mapping[str, Field]
@@ -47,6 +52,10 @@ class Module:
     defaults: JsonObject = field(default_factory=dict)
     write_paths: tuple[str, ...] = ()
     seed_rank: int = 0
+    scope: str = ""
+    in_all: bool = True
+    name_field: str = ""
+    inner: tuple[str, ...] = ()
 
 
 def check_value(name: str, rule: Field, value: Any) -> Any:

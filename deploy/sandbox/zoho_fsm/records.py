@@ -22,6 +22,12 @@ def _index_key(value: Any) -> Iterable[str]:
     return (str(value).casefold(),) if value not in (None, "") else ()
 
 
+def search_value(record: Record, name: str) -> Any:
+    """A lookup is searched by the id of what it names [I]."""
+    value = record.data.get(name)
+    return value.get("id") if isinstance(value, dict) else value
+
+
 def newest_first(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda record: (record.created_at, record.seq), reverse=True)
 
@@ -40,7 +46,7 @@ class Records:
 
     def clear(self) -> None:
         indexes = {
-            name: (lambda record, name=name: _index_key(record.data.get(name))) for name in self.module.searchable
+            name: (lambda record, name=name: _index_key(search_value(record, name))) for name in self.module.searchable
         }
         self.table = Table(self.module.name, self.module.first_id, indexes)
 
@@ -58,6 +64,10 @@ class Records:
     def row(self, record: Record) -> orjson.Fragment:
         """As in a list that shows no times."""
         return self._rendered(record, "row", False)
+
+    def listed(self, record: Record, timed: bool) -> orjson.Fragment:
+        """As in a list."""
+        return self.detail(record) if timed else self.row(record)
 
     def detail(self, record: Record) -> orjson.Fragment:
         return self._rendered(record, "detail", True)
@@ -91,7 +101,8 @@ class Records:
 
     def as_lookup(self, record_id: str) -> JsonObject | None:
         record = self.table.records.get(record_id)
-        return {"name": record.data[self.module.required[0]], "id": record_id} if record else None
+        name = self.module.name_field or self.module.required[0]
+        return {"name": record.data.get(name), "id": record_id} if record else None
 
     def stamps(self, record: Record) -> JsonObject:
         person = {"name": wire.OWNER["name"], "id": wire.OWNER["id"]}
@@ -148,8 +159,12 @@ class Records:
         return record
 
     def put_new(self, record_id: str, data: JsonObject, created_at: datetime, modified_at: datetime) -> Record:
-        full = {"ZBilling_Id": None, **self.module.defaults, "$inactive": False, **data}
+        full = {**self.module.defaults, "$inactive": False, **data}
         return self.table.add(Record(record_id, full, created_at, modified_at))
+
+    def made_inside(self, made: list[Record]) -> JsonObject:
+        """What the answer of a create tells besides the records."""
+        return {}
 
     def update(self, record: Record, changes: JsonObject) -> None:
         """Every accepted write moves Modified_Time, also one that changes nothing [I]."""
@@ -174,7 +189,8 @@ class Records:
     def _forget_lookups(self) -> None:
         """Rows of other modules show this one's name."""
         for other in self._others.values():
-            if any(rule.module == self.module.name for rule in other.module.fields.values()):
+            own = self.module.name
+            if own in other.module.inner or any(rule.module == own for rule in other.module.fields.values()):
                 other.table.forget_renderings()
 
     # Seeds and a person's edits: past the rules, in either spelling of an address

@@ -53,6 +53,8 @@ class Rules:
     def _tax(self, records: Records, changes: JsonObject, record: Record | None) -> JsonObject:
         """`Tax` of the changes is the whole group that the write leaves. With taxes off it is kept as given [I]."""
         edition = self._capabilities["taxes"]
+        if "Tax" not in records.module.fields:
+            return changes
         if edition == "off" or (record is not None and "Tax" not in changes):
             return changes
         tax = changes.get("Tax") or {}

@@ -9,7 +9,7 @@ from operator import eq, ge, gt, le, lt, ne
 
 from deploy.sandbox.store import Record
 from deploy.sandbox.zoho_fsm import errors, wire
-from deploy.sandbox.zoho_fsm.records import Records, newest_first
+from deploy.sandbox.zoho_fsm.records import Records, newest_first, search_value
 
 UNESCAPED_COMMA = re.compile(r"(?<!\\),")
 COMPARE: dict[str, Callable[[datetime, datetime], bool]] = {
@@ -42,7 +42,7 @@ def _by_text(records: Records, name: str, value: str, comparator: str) -> list[R
     return [
         record
         for record in records.table.records.values()
-        if (held := record.data.get(name)) and any(part in str(held).casefold() for part in wanted if part)
+        if (held := search_value(record, name)) and any(part in str(held).casefold() for part in wanted if part)
     ]
 
 

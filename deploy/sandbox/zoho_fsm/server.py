@@ -17,14 +17,18 @@ from deploy.sandbox.store import Record
 from deploy.sandbox.vendor import Vendor, World
 from deploy.sandbox.webhooks import Change, Hook, Message
 from deploy.sandbox.zoho_fsm import errors, native_sync, wire
+from deploy.sandbox.zoho_fsm.blueprint import Blueprint
+from deploy.sandbox.zoho_fsm.blueprint_api import BlueprintApi
 from deploy.sandbox.zoho_fsm.controls import add_controls
 from deploy.sandbox.zoho_fsm.currencies import Currencies, Taxes
 from deploy.sandbox.zoho_fsm.custom_fields import CustomFields
+from deploy.sandbox.zoho_fsm.invoicing import Invoices, Invoicing
 from deploy.sandbox.zoho_fsm.modules import find_modules
 from deploy.sandbox.zoho_fsm.records import Records
 from deploy.sandbox.zoho_fsm.rules import EDITIONS, Rules
 from deploy.sandbox.zoho_fsm.search import search
 from deploy.sandbox.zoho_fsm.settings_api import SettingsApi
+from deploy.sandbox.zoho_fsm.work_orders import WorkOrders
 
 PER_PAGE_MAX = 200
 CAPABILITIES: JsonObject = {
@@ -33,7 +37,7 @@ CAPABILITIES: JsonObject = {
     "modified_time_search": False,
     "items_update_path": "both",
     "create_batch_size": {"Service_And_Parts": 100},
-    "list_rows_with_times": ["Service_And_Parts"],
+    "list_rows_with_times": ["Service_And_Parts", "Work_Orders", "Invoices"],
     "errors_in_data": False,
     "multi_currency": False,
     "taxes": "off",
@@ -49,6 +53,10 @@ CHOICES = {"taxes": tuple(EDITIONS), "items_update_path": ("both", "products", "
 PUBLISHED = {"per_minute": 5000, "per_day": 25000, "concurrent": 15}
 ORG = {"id": "1011000000000001", "name": "Zylker Field Service", "time_zone": "America/Los_Angeles", "currency": "USD"}
 LINKS = frozenset({"ZBilling_Id", "ZCRM_Id"})
+# Modules whose records are more than their fields.
+KINDS: dict[str, type[Records]] = {"Work_Orders": WorkOrders, "Invoices": Invoices}
+# The accounting vendor behind the organisation, unless the control says another.
+ACCOUNTING = "zoho_books"
 INDEX = re.compile(r"\d{1,19}")
 
 
@@ -60,19 +68,27 @@ class ZohoFsm(Vendor):
         super().__init__(world, CAPABILITIES, PUBLISHED)
         self.capabilities.choices.update(CHOICES)
         self.grants = world.get(Grants)
-        self.product = Product("ZohoFSM", self.name, ("ZohoFSM.modules.all",))
+        self.product = Product("ZohoFSM", self.name, ("ZohoFSM.modules.all", "ZohoFSM.modules.custom.all"))
         self.grants.add_product(self.product)
         self.custom_fields, self.currencies, self.taxes = CustomFields(), Currencies(), Taxes()
         self.rules = Rules(self.capabilities, self.currencies, self.taxes)
         self.records: dict[str, Records] = {}
         for module in find_modules():
-            self.records[module.name] = Records(module, self.records, self.clock, self.visibility, self.custom_fields)
+            kind = KINDS.get(module.name, Records)
+            self.records[module.name] = kind(module, self.records, self.clock, self.visibility, self.custom_fields)
+        self.accounting: str | None = ACCOUNTING
+        self.blueprint, self.invoicing = Blueprint(), Invoicing(self)
+        for records in self.records.values():
+            if isinstance(records, Invoices):
+                records.payload = self.invoicing.payload
         self.router = self._routes()
         add_controls(self)
 
     def _routes(self) -> Router:
         router = Router()
         SettingsApi(self.capabilities, self.records, self.custom_fields, self.currencies).add_routes(router)
+        BlueprintApi(self).add_routes(router)
+        router.add("POST", "/fsm/v1/Invoices", self.invoicing.create)
         router.add("POST", "/fsm/v1/{module}/{id}/actions/process_sync", self._process_sync)
         router.add("GET", "/fsm/v1/{module}/search", self._search)
         router.add("GET", "/fsm/v1/{module}", self._list)
@@ -110,14 +126,15 @@ class ZohoFsm(Vendor):
                 raise Refusal(Answer.of({"data": [body]}, 400)) from refusal
             raise
 
-    def _scoped(self, request: Request, verb: str, name: str | None = None) -> Records:
+    def scoped(self, request: Request, verb: str, name: str | None = None) -> Records:
         name = name or request.params["module"]
         records = self.records.get(name)
         if records is None:
             raise errors.invalid_module()
         held = request.caller.scopes if request.caller else frozenset()
-        own = f"zohofsm.modules.{name.lower()}"
-        if not held & {"zohofsm.modules.all", f"{own}.all", f"{own}.{verb.lower()}"}:
+        own = f"zohofsm.modules.{(records.module.scope or name).lower()}"
+        enough = {f"{own}.all", f"{own}.{verb.lower()}"} | ({"zohofsm.modules.all"} if records.module.in_all else set())
+        if not held & enough:
             raise errors.scope_mismatch()
         return records
 
@@ -125,12 +142,12 @@ class ZohoFsm(Vendor):
 
     def _list(self, request: Request) -> Answer:
         """No filter, no sort, no field selection: other parameters are ignored."""
-        records = self._scoped(request, "READ")
+        records = self.scoped(request, "READ")
         request.touch(records.module.name, None)
         return self._page(request, records, records.newest_first())
 
     def _search(self, request: Request) -> Answer:
-        records = self._scoped(request, "READ")
+        records = self.scoped(request, "READ")
         request.touch(records.module.name, None)
         found = search(records, request.query, self.capabilities["modified_time_search"])
         return self._page(request, records, found)
@@ -150,17 +167,17 @@ class ZohoFsm(Vendor):
             return Answer(204)
         rows, cut = self.short_page(request, rows)
         timed = records.module.name in self.capabilities["list_rows_with_times"]
-        shown = [records.detail(one) if timed else records.row(one) for one in rows]
+        shown = [records.listed(one, timed) for one in rows]
         more = cut or start + per_page < len(found)
         info = {"page": page, "per_page": per_page, "count": len(rows), "more_records": more}
         return Answer.of({"data": shown, "info": info})
 
     def _read(self, request: Request) -> Answer:
-        records = self._scoped(request, "READ")
-        record = self._record(request, records)
+        records = self.scoped(request, "READ")
+        record = self.record(request, records)
         return Answer.of({"data": [records.detail(record)]})
 
-    def _record(self, request: Request, records: Records) -> Record:
+    def record(self, request: Request, records: Records) -> Record:
         record_id = request.params["id"]
         if not INDEX.fullmatch(record_id):
             raise errors.invalid_data("id", expected_data_type="bigint")
@@ -170,14 +187,14 @@ class ZohoFsm(Vendor):
     # Writing
 
     def _writable(self, records: Records) -> frozenset[str]:
-        names = set(records.module.fields)
+        names = {name for name, rule in records.module.fields.items() if not rule.read_only}
         if not self.capabilities["zbilling_id_writable"]:
             names -= LINKS
         if self.capabilities["inactive_writable"]:
             names.add("$inactive")
         return frozenset(names)
 
-    def _rows(self, request: Request) -> list[JsonObject]:
+    def rows(self, request: Request) -> list[JsonObject]:
         try:
             rows = jsonio.loads_object(request.body).get("data")
         except BadJson as error:
@@ -188,10 +205,10 @@ class ZohoFsm(Vendor):
 
     def _create(self, request: Request) -> Answer:
         """All or nothing [I]. More rows than the capability allows are refused [I]."""
-        records = self._scoped(request, "CREATE")
+        records = self.scoped(request, "CREATE")
         module = records.module
         request.touch(module.name, None)
-        rows = self._rows(request)
+        rows = self.rows(request)
         most = self.capabilities["create_batch_size"].get(module.name, 1)
         if len(rows) > most:
             raise errors.invalid_data("data", maximum_length=most)
@@ -199,14 +216,15 @@ class ZohoFsm(Vendor):
         changes = [self.rules.applied(records, records.cleaned(row, None, writable), None) for row in rows]
         made = [records.create(change) for change in changes]
         for record in made:
-            self._emit(records, record, "create")
+            self.emit(records, record, "create")
         request.touch(module.name, made[0].id, applied=True)
         answers = [
             {"UID": f"{module.name}_{number}", **records.stamps(record), "id": record.id, "TabName": module.tab_name}
             for number, record in enumerate(made)
         ]
+        inside = records.made_inside(made)
         return Answer.of(
-            {"result": "success", "code": "SUCCESS", "data": {module.name: answers}, "status": "success"}, 201
+            {"result": "success", "code": "SUCCESS", "data": {module.name: answers, **inside}, "status": "success"}, 201
         )
 
     def _by_write_path(self, request: Request, verb: str) -> Records:
@@ -218,36 +236,36 @@ class ZohoFsm(Vendor):
                 allowed = self.capabilities["items_update_path"]
                 if len(paths) > 1 and allowed not in ("both", given.lower()):
                     raise errors.invalid_url()
-                return self._scoped(request, verb, records.module.name)
+                return self.scoped(request, verb, records.module.name)
         raise errors.invalid_module()
 
     def _update(self, request: Request) -> Answer:
         records = self._by_write_path(request, "UPDATE")
-        record = self._record(request, records)
-        changes = records.cleaned(self._rows(request)[0], record.data, self._writable(records))
+        record = self.record(request, records)
+        changes = records.cleaned(self.rows(request)[0], record.data, self._writable(records))
         return self._written(request, records, record, self.rules.applied(records, changes, record))
 
     def _written(self, request: Request, records: Records, record: Record, changes: JsonObject) -> Answer:
         records.update(record, changes)
         request.touch(records.module.name, record.id, applied=True)
-        self._emit(records, record, "update")
-        return self._changed({**records.stamps(record), "id": record.id}, "record updated")
+        self.emit(records, record, "update")
+        return self.changed({**records.stamps(record), "id": record.id}, "record updated")
 
     def _process_sync(self, request: Request) -> Answer:
         """The answer, and that it is a change like any other, are [I]."""
-        records = self._scoped(request, "UPDATE")
-        record = self._record(request, records)
+        records = self.scoped(request, "UPDATE")
+        record = self.record(request, records)
         changes = native_sync.changes_of(request, self.capabilities["native_sync"])
         return self._written(request, records, record, changes)
 
     def _delete(self, request: Request) -> Answer:
         """Deleting is known for /Products only [T]; the others are [I]."""
         records = self._by_write_path(request, "DELETE")
-        record = self._record(request, records)
+        record = self.record(request, records)
         self._check_deletable(records, record)
         self._remove(records, record)
         request.touch(records.module.name, record.id, applied=True)
-        return self._changed({"id": record.id}, "record deleted")
+        return self.changed({"id": record.id}, "record deleted")
 
     def _check_deletable(self, records: Records, record: Record) -> None:
         """A company with contacts goes, and they stay without one, unless the capability says otherwise [I]."""
@@ -256,16 +274,16 @@ class ZohoFsm(Vendor):
         if any(other.naming(records.module.name, record.id) for other in self.records.values()):
             raise errors.invalid_data("id")
 
-    def _changed(self, details: JsonObject, message: str) -> Answer:
+    def changed(self, details: JsonObject, message: str) -> Answer:
         return Answer.of({"data": [{"code": "SUCCESS", "details": details, "message": message, "status": "success"}]})
 
     def _remove(self, records: Records, record: Record) -> None:
         records.delete(record)
-        self._emit(records, record, "delete")
+        self.emit(records, record, "delete")
 
     # Webhooks
 
-    def _emit(self, records: Records, record: Record, event: str) -> None:
+    def emit(self, records: Records, record: Record, event: str) -> None:
         """A delete tells the modified time of before [T]."""
         self.webhooks.emit(Change(records.module.name, event, record.id, {}, wire.time_text(record.modified_at)))
 
@@ -348,19 +366,20 @@ class ZohoFsm(Vendor):
         records = self.records[module]
         if method == "POST":
             record = records.create(records.loose(fields))
-            self._emit(records, record, "create")
+            self.emit(records, record, "create")
             return self._internal(records, record)
         record = records.table.records[record_id or ""]
         if method == "DELETE":
             self._remove(records, record)
             return {"deleted": record.id}
         records.update(record, records.loose(fields, record.data))
-        self._emit(records, record, "update")
+        self.emit(records, record, "update")
         return self._internal(records, record)
 
     def reset_records(self) -> None:
-        for settings in (self.custom_fields, self.currencies, self.taxes):
+        for settings in (self.custom_fields, self.currencies, self.taxes, self.blueprint):
             settings.clear()
+        self.accounting = ACCOUNTING
         for records in self.records.values():
             records.clear()
 

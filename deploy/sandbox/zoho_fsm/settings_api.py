@@ -94,7 +94,7 @@ def _describe(module: Module, name: str, rule: Field) -> JsonObject:
     return _shape(
         name, name.replace("_", " "), "picklist" if rule.choices else DATA_TYPES.get(rule.kind, rule.kind), rule.length,
         mandatory=name in module.required, custom=False, values=tuple(dict.fromkeys((rule.choices or {}).values())),
-        lookup=rule.module,
+        lookup=rule.module, read_only=rule.read_only,
     )  # fmt: skip
 
 
@@ -109,11 +109,11 @@ def _describe_custom(field: CustomField) -> JsonObject:
 
 def _shape(
     api_name: str, label: str, data_type: str, length: int | None, *, mandatory: bool, custom: bool,
-    values: tuple[str, ...], lookup: str | None = None,
+    values: tuple[str, ...], lookup: str | None = None, read_only: bool = False,
 ) -> JsonObject:  # fmt: skip
     return {
         "api_name": api_name, "field_label": label, "data_type": data_type, "length": length,
-        "system_mandatory": mandatory, "custom_field": custom, "read_only": False, "private": None,
+        "system_mandatory": mandatory, "custom_field": custom, "read_only": read_only, "private": None,
         "pick_list_values": [{"display_value": value, "actual_value": value} for value in values],
         "lookup": {"module": {"api_name": lookup}} if lookup else {},
     }  # fmt: skip

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import MappingProxyType
-
-from shared.connectors._zoho.oauth import ZohoSignIn
-from shared.connectors._zoho.pages import record_page
-from shared.connectors.base import Capabilities, Connector, VendorFacts, WebhookParser
-from shared.connectors.vendor import Link, OrgChoice, RecordPage
 from shared.connectors.zoho_books.auth import SIGN_IN
-from shared.connectors.zoho_books.client import BooksConnector, list_orgs
-from shared.connectors.zoho_books.modules import CONTACT_PERSONS, CONTACTS, MODULES, module_facts
-from shared.connectors.zoho_books.settings import DEFAULT_RECORD_URL, LIMITS, SETTABLE
-from shared.connectors.zoho_books.webhooks import BooksWebhooks
-from shared.sync.inside import parent_of
+from shared.connectors.zoho_books.product import Product
+from shared.connectors.zoho_books.settings import DEFAULT_RECORD_URL, LIMITS
+from shared.connectors.zoho_books.vendor import FinanceVendor
 from shared.sync.model import VendorName
 
+BOOKS = Product(
+    name=VendorName("zoho_books"),
+    label="Zoho Books",
+    path="/books/v3",
+    sign_in=SIGN_IN,
+    record_url=DEFAULT_RECORD_URL,
+    limits=LIMITS,
+)
 
-class ZohoBooks:
-    name = VendorName("zoho_books")
-    label = "Zoho Books"
-    sign_in: ZohoSignIn = SIGN_IN
-    webhooks: WebhookParser = BooksWebhooks()
-    settable = SETTABLE
-    lists_orgs = True
-
-    def facts(self, capabilities: Capabilities) -> VendorFacts:
-        modules = {name: module_facts(module, capabilities) for name, module in MODULES.items()}
-        return VendorFacts(self.name, self.label, MappingProxyType(modules), LIMITS)
-
-    def record_url(self, page: RecordPage) -> str | None:
-        """A person is seen on the page of their contact."""
-        inner = page.module == CONTACT_PERSONS
-        return record_page(
-            template=page.template,
-            default=DEFAULT_RECORD_URL,
-            accounts_server=page.accounts_server,
-            org=page.org_external_id,
-            page=CONTACTS if inner else page.module,
-            record_id=parent_of(page.record_id) if inner else page.record_id,
-        )
-
-    def connect(self, link: Link) -> Connector:
-        return BooksConnector(link, self.facts(link.capabilities))
-
-    def orgs(self, link: Link) -> Sequence[OrgChoice]:
-        return list_orgs(link)
-
-
-CONNECTOR = ZohoBooks()
+CONNECTOR = FinanceVendor(BOOKS)

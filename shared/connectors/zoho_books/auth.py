@@ -12,6 +12,8 @@ SCOPES = (
     "ZohoBooks.settings.CREATE",
     "ZohoBooks.settings.UPDATE",
     "ZohoBooks.settings.DELETE",
+    "ZohoBooks.invoices.READ",
+    "ZohoBooks.invoices.UPDATE",
 )
 
 SIGN_IN = ZohoSignIn(product="zoho_books", scopes=SCOPES)

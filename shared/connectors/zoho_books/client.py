@@ -1,4 +1,4 @@
-"""Zoho Books as a Connector."""
+"""Zoho Books, or Zoho Invoice, as a Connector."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from shared.connectors._zoho.taxes import TAX
 from shared.connectors.base import (
+    TIME_ZONE,
     CallClass,
     Capabilities,
     Draft,
@@ -24,22 +25,24 @@ from shared.connectors.base import (
     WriteResult,
     Written,
 )
-from shared.connectors.errors import Answer, unclear
+from shared.connectors.errors import Answer, ErrorRules, unclear
 from shared.connectors.http import VendorHttp, parsed
 from shared.connectors.vendor import Link, OrgChoice
 from shared.connectors.zoho_books import lists, poll, schemas, settings
-from shared.connectors.zoho_books.errors import RULES
+from shared.connectors.zoho_books.errors import BooksRules
 from shared.connectors.zoho_books.modules import (
     CONTACT_PERSONS,
     CONTACTS,
     CURRENCY,
     ITEMS,
     MODULES,
+    PAGE_SIZE,
     PERSON_FIELDS,
     PRIMARY_ID,
     TAX_ID,
     Module,
 )
+from shared.connectors.zoho_books.product import Product
 from shared.connectors.zoho_books.schemas import Row
 from shared.errors import ConfigError, NotFound, RecordRejected, UnsureWrite
 from shared.sync.inside import own_of, parent_of
@@ -57,12 +60,12 @@ HELPER_WHY = (
 )
 
 
-def _http(link: Link, org_query: Sequence[tuple[str, str]]) -> VendorHttp:
+def _http(link: Link, product: Product, org_query: Sequence[tuple[str, str]]) -> VendorHttp:
     return VendorHttp(
-        base_url=f"{link.api_domain}/books/v3",
+        base_url=f"{link.api_domain}{product.path}",
         tokens=link.tokens,
         limiter=link.limiter,
-        rules=RULES,
+        rules=BooksRules(product.label),
         auth_scheme="Zoho-oauthtoken",
         call_class=link.call_class,
         limit_wait_s=link.limit_wait_s,
@@ -71,25 +74,27 @@ def _http(link: Link, org_query: Sequence[tuple[str, str]]) -> VendorHttp:
     )
 
 
-def list_orgs(link: Link) -> tuple[OrgChoice, ...]:
+def list_orgs(link: Link, product: Product) -> tuple[OrgChoice, ...]:
     """The organisations that the grant reaches: the one call without organization_id (organizations.yml)."""
-    http = _http(link, ())
+    http = _http(link, product, ())
     try:
         answer = http.call("GET", "/organizations")
-        found = parsed(RULES, schemas.Organizations, answer).organizations
+        found = parsed(http.rules, schemas.Organizations, answer).organizations
     finally:
         http.close()
     return tuple(OrgChoice(org.organization_id, org.name) for org in found)
 
 
 class BooksConnector:
-    """A signed-in Zoho Books org; `organization_id` goes with every call."""
+    """A signed-in org of Zoho Books or Zoho Invoice; `organization_id` goes with every call."""
 
-    def __init__(self, link: Link, facts: VendorFacts) -> None:
+    def __init__(self, link: Link, facts: VendorFacts, product: Product) -> None:
         self.facts = facts
+        self._product = product
         skip = bool(link.capabilities.flags.get(settings.SKIP_WEBHOOK_TRIGGER, True))
         self._write_headers = {"X-ZOHO-Skip-Webhook-Trigger": "true"} if skip else {}
-        self._http = _http(link, [("organization_id", link.org_external_id)])
+        self._org_id = link.org_external_id
+        self._http = _http(link, product, [("organization_id", link.org_external_id)])
         # Field -> (the field that takes the id, the list, why a record is refused whose value is not in it).
         self._listed = {
             CURRENCY: ("currency_id", lists.Listed(lists.currencies), "CURRENCY_MISSING"),
@@ -115,24 +120,25 @@ class BooksConnector:
     def _module(self, name: ModuleName) -> Module:
         found = self._modules.get(name)
         if found is None:
-            raise NotFound(f"Zoho Books has no module {name!r} here; known are {', '.join(MODULES)}.")
+            raise NotFound(f"{self._product.label} has no module {name!r} here; known are {', '.join(MODULES)}.")
         return found
 
     def _record(self, module: Module, answer: Answer) -> Record:
-        return _record(module, self._modules[CONTACT_PERSONS], answer)
+        return _record(module, self._modules[CONTACT_PERSONS], answer, self._product.label)
 
     def list_page(self, module: ModuleName, *, cursor: str | None, since: datetime | None) -> Page:
-        """One page, newest change first where the module sorts so; `since` is left to the engine, no filter exists.
+        """One page, newest change first where the module sorts so; without a filter `since` is left to the engine.
 
-        Shapes: at most 200 rows, inactive ones included. Source: contacts.yml list_contacts, items.yml list_items.
+        Shapes: at most 200 rows, inactive ones included. Source: contacts.yml list_contacts, items.yml list_items,
+        invoices.yml list_invoices.
         """
         known = self._module(module)
         page = int(cursor or "1")
         newest_first = self.facts.modules[module].order is ListOrder.MODIFIED_DESC
         if known.inside is not None:
             raise ValueError(f"{module} live inside {known.inside} and have no list")
-        query = poll.list_query(page, newest_first=newest_first)
-        return _page(known, self._http.call("GET", f"/{known.many}", query=query), page)
+        query = poll.since_query(page, since) if known.since else poll.list_query(page, newest_first=newest_first)
+        return _page(known, self._http.call("GET", f"/{known.many}", query=query), page, self._http.rules)
 
     def fetch(self, module: ModuleName, ids: Sequence[RecordId]) -> Mapping[RecordId, Record | None]:
         """Contacts one by one; items by /itemdetails, one call per `read_batch` ids; persons with their contacts."""
@@ -150,7 +156,9 @@ class BooksConnector:
         for parent in dict.fromkeys(parent_of(record_id) for record_id in ids):
             found = self._fetch_one(self._module(CONTACTS), parent)
             if found is not None and module.name not in found.children:
-                raise RecordRejected("Zoho Books did not tell the persons of a contact.", code="VENDOR_REJECTED")
+                raise RecordRejected(
+                    f"{self._product.label} did not tell the persons of a contact.", code="VENDOR_REJECTED"
+                )
             inside |= {one.id: one for one in (found.children[module.name] if found else ())}
         return {record_id: inside.get(record_id) for record_id in ids}
 
@@ -162,7 +170,7 @@ class BooksConnector:
         except RecordRejected:
             # What one unknown id does to the whole call is not documented: then each is asked for by itself.
             return {record_id: self._fetch_one(module, record_id) for record_id in ids}
-        shown = {record.id: record for record in _records(module, answer, complete=True)}
+        shown = {record.id: record for record in _records(module, answer, self._product.label, complete=True)}
         # An id that is missing in a list may be gone or only left out: believed gone by its own answer alone.
         return {i: shown[i] if i in shown else self._fetch_one(module, i) for i in ids}
 
@@ -182,11 +190,11 @@ class BooksConnector:
         """
         known = self._module(module)
         if field not in known.searchable:
-            raise RecordRejected(f"Zoho Books cannot search {module} by {field}.", code="VENDOR_REJECTED")
+            raise RecordRejected(f"{self._product.label} cannot search {module} by {field}.", code="VENDOR_REJECTED")
         found: list[Record] = []
         for page in range(1, _MOST_FIND_PAGES + 1):
             answer = self._http.call("GET", f"/{known.many}", query=poll.find_query(field, value, page))
-            shown = _page(known, answer, page)
+            shown = _page(known, answer, page, self._http.rules)
             found += shown.rows
             if shown.next_cursor is None:
                 break
@@ -195,8 +203,10 @@ class BooksConnector:
     def create(self, module: ModuleName, drafts: Sequence[Draft]) -> tuple[WriteResult, ...]:
         """One record a call: the vendor has no batch create."""
         known = self._module(module)
+        if not known.creates:
+            raise ValueError(f"{known.label} are not made here")
         if len(drafts) != 1:
-            raise ValueError("Zoho Books creates one record a call")
+            raise ValueError(f"{self._product.label} creates one record a call")
         if known.inside is not None:
             body = schemas.create_body(known, drafts[0].fields)
             return (self._write_person("POST", "", {}, body, str(drafts[0].fields["contact_id"])),)
@@ -220,7 +230,7 @@ class BooksConnector:
         of its primary person is written to that person, by a call of its own (DU-10)."""
         known = self._module(module)
         if len(edits) != 1:
-            raise ValueError("Zoho Books updates one record a call")
+            raise ValueError(f"{self._product.label} updates one record a call")
         edit = edits[0]
         if not edit.changes:
             return (Written(edit.current.id, edit.current, edit.current.modified_at),)
@@ -228,7 +238,24 @@ class BooksConnector:
             body = schemas.update_body(known, edit.current, edit.changes)
             path = {"id": own_of(edit.current.id)}
             return (self._write_person("PUT", "/{id}", path, body, parent_of(edit.current.id)),)
+        if not known.creates:
+            return (self._update_custom(known, edit),)
         return (self._update_whole(known, edit),)
+
+    def _update_custom(self, module: Module, edit: Edit) -> WriteResult:
+        """By the call that changes custom fields alone [V]: the invoice's lines need not go with it. Its answer shows
+        no record, and no time."""
+        body = schemas.custom_rows(module, edit.current, edit.changes)
+        path = {"id": edit.current.id}
+        try:
+            self._http.call(
+                "PUT", f"/{module.one}/{{id}}/customfields", path=path, json=body, headers=self._write_headers
+            )
+        except RecordRejected as error:
+            return Rejected(error.code, error.vendor_code or "", error.vendor_message or "")
+        except UnsureWrite as error:
+            return Unsure(str(error))
+        return Written(edit.current.id, None, None)
 
     def _update_whole(self, module: Module, edit: Edit) -> WriteResult:
         ofs = [change for change in edit.changes if module.name == CONTACTS and change.field in PERSON_FIELDS]
@@ -295,7 +322,7 @@ class BooksConnector:
             answer = self._http.call(
                 method, f"/contacts/contactpersons{template}", path=path, json=body, headers=self._write_headers
             )
-            record = _person(answer, contact_id, self._modules[CONTACT_PERSONS])
+            record = _person(answer, contact_id, self._modules[CONTACT_PERSONS], self._product.label)
         except RecordRejected as error:
             gone_of_another = method == "POST" and error.code == "TARGET_GONE"
             code = "VENDOR_REJECTED" if gone_of_another else error.code
@@ -366,9 +393,9 @@ class BooksConnector:
             "events": list(HOOK_EVENTS),
             "secret": secret,
         }
-        made = parsed(RULES, schemas.Hooks, self._http.call("POST", "/settings/webhooks", json=hook)).webhook
+        made = parsed(self._http.rules, schemas.Hooks, self._http.call("POST", "/settings/webhooks", json=hook)).webhook
         if made is None or not made.webhook_id:
-            raise unclear(RULES.vendor, True, "did not tell the id of the webhook that it made")
+            raise unclear(self._product.label, True, "did not tell the id of the webhook that it made")
         workflow = {
             "workflow_name": name,
             "entity": entity,
@@ -378,16 +405,45 @@ class BooksConnector:
         self._http.call("POST", "/settings/workflows", json=workflow)
 
     def _hooks(self, kind: str) -> schemas.Hooks:
-        return parsed(RULES, schemas.Hooks, self._http.call("GET", f"/settings/{kind}"))
+        return parsed(self._http.rules, schemas.Hooks, self._http.call("GET", f"/settings/{kind}"))
 
     def _field_rows(self, module: Module) -> list[schemas.FieldRow]:
         answer = self._http.call("GET", "/settings/fields", query=[("entity", module.entity)])
-        return parsed(RULES, schemas.FieldRows, answer).fields
+        return parsed(self._http.rules, schemas.FieldRows, answer).fields
+
+    taxes_cost_a_call = True
+
+    def taxes_enabled(self) -> bool:
+        """[I] The API has no setting for it: an organisation works with taxes where its list of them has any."""
+        return bool(lists.taxes(self._http))
+
+    def more_than(self, module: ModuleName, records: int) -> bool:
+        """One page tells it, for no list tells its length. Where vendors, who are contacts too, may be what there is
+        too much of, the customers are counted, page by page."""
+        known = self._module(module)
+        page, rest = records // PAGE_SIZE + 1, records % PAGE_SIZE
+        if len(self._rows_of_page(known, page)) <= rest:
+            return False
+        if module != CONTACTS:
+            return True
+        customers, page = 0, 1
+        while customers <= records:
+            rows = self._rows_of_page(known, page)
+            customers += sum(row.get("contact_type") == "customer" for row in rows)
+            page += 1
+            if len(rows) < PAGE_SIZE:
+                break
+        return customers > records
+
+    def _rows_of_page(self, module: Module, page: int) -> Sequence[Record]:
+        answer = self._http.call("GET", f"/{module.many}", query=poll.list_query(page, newest_first=False))
+        return _page(module, answer, page, self._http.rules).rows
 
     def probe(self) -> Capabilities:
         """Looks, by reading only, whether items have a modified time in lists, and are sorted by it when asked; and
-        reads the custom fields (FM-7) and the base currency (TR-10)."""
-        return Capabilities({**self._item_flags(), **self._base_currency()}, self._custom_fields())
+        reads the custom fields (FM-7), the base currency (TR-10) and the time zone (TR-4)."""
+        flags = {**self._item_flags(), **self._base_currency(), **self._time_zone()}
+        return Capabilities(flags, self._custom_fields())
 
     def _item_flags(self) -> dict[str, bool | int | str]:
         try:
@@ -408,6 +464,15 @@ class BooksConnector:
             return {}
         return {settings.BASE_CURRENCY: found} if found else {}
 
+    def _time_zone(self) -> dict[str, bool | int | str]:
+        try:
+            answer = self._http.naming_no_org().call("GET", "/organizations")
+        except RecordRejected:
+            return {}
+        found = parsed(self._http.rules, schemas.Organizations, answer).organizations
+        own = next((org.time_zone for org in found if org.organization_id == self._org_id), "")
+        return {TIME_ZONE: own} if own else {}
+
     def _custom_fields(self) -> dict[str, tuple[FieldDef, ...]]:
         """Third parties use the call, the vendor does not document it: where it is refused, or answers in another
         shape, none is known."""
@@ -425,7 +490,7 @@ class BooksConnector:
     def _item_times(self, order: str | None) -> list[datetime | None]:
         query = poll.list_query(1, newest_first=order is not None, order=order or "D", size=_PROBE_ROWS)
         answer = self._http.call("GET", "/items", query=query)
-        return [record.modified_at for record in _records(MODULES[ITEMS], answer, complete=True)]
+        return [record.modified_at for record in _records(MODULES[ITEMS], answer, self._product.label, complete=True)]
 
 
 def _all_timed(times: Sequence[datetime | None]) -> bool:
@@ -440,15 +505,15 @@ def _is_sorted(newest: Sequence[datetime | None], oldest: Sequence[datetime | No
     return ordered and bool(down) and bool(up) and down[0] > up[0]
 
 
-def _record(module: Module, persons: Module, answer: Answer) -> Record:
+def _record(module: Module, persons: Module, answer: Answer, vendor: str) -> Record:
     try:
         return schemas.record_of(module, schemas.row_of(answer.body or {}, module.one), persons, complete=True)
     except ValueError:
         pass
-    raise unclear(RULES.vendor, answer.is_write, "answered with a body of another shape")
+    raise unclear(vendor, answer.is_write, "answered with a body of another shape")
 
 
-def _person(answer: Answer, contact_id: str, persons: Module) -> Record:
+def _person(answer: Answer, contact_id: str, persons: Module, vendor: str) -> Record:
     """`contact_person` is a list after a write [V], an object elsewhere."""
     shown = (answer.body or {}).get("contact_person")
     first = shown[0] if isinstance(shown, list) and shown else shown
@@ -457,22 +522,22 @@ def _person(answer: Answer, contact_id: str, persons: Module) -> Record:
             return schemas.person_of(first, contact_id, persons)
     except ValueError:
         pass
-    raise unclear(RULES.vendor, answer.is_write, "answered with a contact person of another shape")
+    raise unclear(vendor, answer.is_write, "answered with a contact person of another shape")
 
 
-def _records(module: Module, answer: Answer, *, complete: bool) -> tuple[Record, ...]:
+def _records(module: Module, answer: Answer, vendor: str, *, complete: bool) -> tuple[Record, ...]:
     try:
         rows = schemas.rows_of(answer.body or {}, module.many)
         return tuple(schemas.record_of(module, row, complete=complete) for row in rows)
     except ValueError:
         pass
-    raise unclear(RULES.vendor, answer.is_write, "answered with a list of another shape")
+    raise unclear(vendor, answer.is_write, "answered with a list of another shape")
 
 
-def _page(module: Module, answer: Answer, page: int) -> Page:
+def _page(module: Module, answer: Answer, page: int, rules: ErrorRules) -> Page:
     """A page that is shorter than it says while more follow was cut: its rows are not known, so it is read again."""
-    context = parsed(RULES, schemas.ListAnswer, answer).page_context
-    rows = _records(module, answer, complete=not module.thin_list and not module.custom)
+    context = parsed(rules, schemas.ListAnswer, answer).page_context
+    rows = _records(module, answer, rules.vendor, complete=not module.thin_list and not module.custom)
     if context.has_more_page and len(rows) < context.per_page:
-        raise unclear(RULES.vendor, answer.is_write, "answered with a page that is cut short")
+        raise unclear(rules.vendor, answer.is_write, "answered with a page that is cut short")
     return Page(rows, str(page + 1) if context.has_more_page else None, answer.at)

@@ -1,4 +1,4 @@
-"""Zoho Books' answers: `{"code": int, "message": text}`; 0 is success, whatever the HTTP status is (section 3)."""
+"""Answers: `{"code": int, "message": text}`; 0 is success, whatever the HTTP status is (zoho-books.md, section 3)."""
 
 from __future__ import annotations
 

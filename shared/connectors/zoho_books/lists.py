@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from shared.connectors._zoho.taxes import tax_text
 from shared.connectors.http import VendorHttp, parsed
 from shared.connectors.zoho_books import schemas
-from shared.connectors.zoho_books.errors import RULES
 
 LOOK_AGAIN_S = 60.0
 
@@ -42,10 +41,10 @@ def base_currency(http: VendorHttp) -> str | None:
 
 
 def _currencies(http: VendorHttp) -> list[schemas.Currency]:
-    return parsed(RULES, schemas.Currencies, http.call("GET", "/settings/currencies")).currencies
+    return parsed(http.rules, schemas.Currencies, http.call("GET", "/settings/currencies")).currencies
 
 
 def taxes(http: VendorHttp) -> dict[str, str]:
     """Ids by name and rate, groups of taxes among them."""
-    rows = parsed(RULES, schemas.Taxes, http.call("GET", "/settings/taxes")).taxes
+    rows = parsed(http.rules, schemas.Taxes, http.call("GET", "/settings/taxes")).taxes
     return {text: one.tax_id for one in rows if (text := tax_text(one.tax_name, one.tax_percentage))}

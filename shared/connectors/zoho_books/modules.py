@@ -1,6 +1,6 @@
 """Zoho Books' modules as we drive them: fields by their writing names, lengths, order (zoho-books.md, 4 and 6).
 
-Lengths are those of the vendor's OpenAPI files (contacts.yml, items.yml).
+Lengths are those of the vendor's OpenAPI files (contacts.yml, items.yml); fields of invoices are by invoices.yml.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from shared.sync.model import FieldDef, FieldKind, ModuleName
 CONTACTS = ModuleName("contacts")
 CONTACT_PERSONS = ModuleName("contact_persons")
 ITEMS = ModuleName("items")
+INVOICES = ModuleName("invoices")
 PAGE_SIZE = 200
 ADDRESS_GROUPS = ("billing_address", "shipping_address")
 PERSON_LENGTHS = MappingProxyType({"first_name": 100, "last_name": 100, "email": 100, "phone": 50, "mobile": 50})
@@ -133,10 +134,60 @@ _ITEM = (
 )
 
 
+# Made by FSM, or by people; their custom fields alone are written (FM-6). A discount is an amount, or per cent as text.
+_INVOICE = tuple(
+    replace(one, read_only=True)
+    for one in (
+        FieldDef("invoice_number", label="Number"),
+        FieldDef("reference_number", label="Reference number"),
+        FieldDef("customer_id", label="Customer: id"),
+        FieldDef("customer_name", label="Customer: name"),
+        FieldDef("status", label="Status"),
+        FieldDef("date", FieldKind.DATE, "Date"),
+        FieldDef("due_date", FieldKind.DATE, "Due date"),
+        FieldDef("currency_id", label="Currency id"),
+        FieldDef(CURRENCY, label="Currency"),
+        FieldDef("total", FieldKind.NUMBER, "Total"),
+        FieldDef("balance", FieldKind.NUMBER, "Balance"),
+        FieldDef("sub_total", FieldKind.NUMBER, "Total before tax"),
+        FieldDef("tax_total", FieldKind.NUMBER, "Tax"),
+        FieldDef("discount", label="Discount"),
+        FieldDef("shipping_charge", FieldKind.NUMBER, "Shipping charge"),
+        FieldDef("adjustment", FieldKind.NUMBER, "Adjustment"),
+        FieldDef("exchange_rate", FieldKind.NUMBER, "Exchange rate"),
+        FieldDef("payment_terms", FieldKind.NUMBER, "Payment terms (days)"),
+        FieldDef("payment_terms_label", label="Payment terms"),
+        FieldDef("notes", label="Notes"),
+        FieldDef("terms", label="Terms and conditions"),
+    )
+)
+
+# [V] invoices.yml, list-invoices-response. Lines, notes and most sums cost a detail call.
+INVOICE_LIST_FIELDS = frozenset(
+    {
+        "invoice_number",
+        "reference_number",
+        "customer_id",
+        "customer_name",
+        "status",
+        "date",
+        "due_date",
+        "currency_id",
+        CURRENCY,
+        "total",
+        "balance",
+        "shipping_charge",
+        "adjustment",
+        "exchange_rate",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Module:
     """`one`, `many` are the keys of a record and of a list; `must` goes with every PUT (required in the schema).
-    `inside`: see ModuleFacts. `entity`: its name where custom fields are asked for [T]."""
+    `list_fields`: see ModuleFacts; None: a row is whole. `since`: lists are filtered by modified time. `inside`,
+    `creates`: see ModuleFacts. `entity`: its name where custom fields are asked for [T]."""
 
     name: ModuleName
     label: str
@@ -147,9 +198,15 @@ class Module:
     key: str
     must: tuple[str, ...]
     searchable: frozenset[str]
-    thin_list: bool
+    list_fields: frozenset[str] | None = None
+    since: bool = False
     inside: ModuleName | None = None
     entity: str = ""
+    creates: bool = True
+
+    @property
+    def thin_list(self) -> bool:
+        return self.list_fields is not None
 
     def with_custom(self, custom: Sequence[FieldDef]) -> Module:
         return replace(self, fields=(*self.fields, *custom)) if custom else self
@@ -171,7 +228,7 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
             key="contact_name",
             must=("contact_name", "contact_type"),
             searchable=frozenset({"contact_name", "company_name", "email", "phone", "first_name", "last_name"}),
-            thin_list=True,
+            list_fields=CONTACT_LIST_FIELDS,
             entity="contact",
         ),
         CONTACT_PERSONS: Module(
@@ -184,7 +241,6 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
             key="email",
             must=("contact_id", "first_name"),
             searchable=frozenset(),
-            thin_list=False,
             inside=CONTACTS,
             entity="contact_person",
         ),
@@ -198,8 +254,22 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
             key="name",
             must=("name", "rate"),
             searchable=frozenset({"name", "description"}),
-            thin_list=False,
             entity="item",
+        ),
+        INVOICES: Module(
+            name=INVOICES,
+            label="Invoices",
+            fields=_INVOICE,
+            id_key="invoice_id",
+            one="invoice",
+            many="invoices",
+            key="invoice_number",
+            must=(),
+            searchable=frozenset({"invoice_number", "reference_number", "customer_name"}),
+            list_fields=INVOICE_LIST_FIELDS,
+            since=True,
+            entity="invoice",
+            creates=False,
         ),
     }
 )
@@ -222,6 +292,17 @@ def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
             read_batch=PERSONS_READ_BATCH,
             inside=module.inside,
         )
+    if module.since:
+        return ModuleFacts(
+            name=module.name,
+            label=module.label,
+            fields=fields,
+            order=ListOrder.SINCE,
+            list_fields=module.list_fields,
+            page_size=PAGE_SIZE,
+            unique_key=module.key,
+            creates=module.creates,
+        )
     is_contacts = module.name == CONTACTS
     sorts = is_contacts or capabilities.on(settings.ITEMS_SORT_MODIFIED)
     return ModuleFacts(
@@ -240,8 +321,8 @@ def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
 
 def _list_fields(module: Module, custom: Sequence[FieldDef]) -> frozenset[str] | None:
     """Whether a list row carries custom fields is not established, so none is taken to."""
-    if module.thin_list:
-        return CONTACT_LIST_FIELDS
+    if module.list_fields is not None:
+        return module.list_fields
     return frozenset(one.name for one in module.fields) if custom else None
 
 

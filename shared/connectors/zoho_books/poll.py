@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from shared.connectors.zoho_books.modules import PAGE_SIZE
 
 Query = list[tuple[str, str]]
@@ -12,6 +14,17 @@ def list_query(page: int, *, newest_first: bool, order: str = "D", size: int = P
     query = [("filter_by", "Status.All"), ("page", str(page)), ("per_page", str(size))]
     if newest_first:
         query += [("sort_column", "last_modified_time"), ("sort_order", order)]
+    return query
+
+
+def since_query(page: int, since: datetime | None) -> Query:
+    """Those modified at or after `since`: the vendor's filter is "modified after" [V], so it is asked for the second
+    before. In the order in which they were made, which a change does not move, so that no page shifts."""
+    query = [*list_query(page, newest_first=False), ("sort_column", "created_time"), ("sort_order", "A")]
+    if since is not None:
+        # A trailing Z is refused [T].
+        before = since.astimezone(UTC).replace(microsecond=0) - timedelta(seconds=1)
+        query.append(("last_modified_time", before.strftime("%Y-%m-%dT%H:%M:%S%z")))
     return query
 
 

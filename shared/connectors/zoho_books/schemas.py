@@ -57,6 +57,7 @@ class Organization(BaseModel):
 
     organization_id: str
     name: str
+    time_zone: str = ""
 
 
 class Organizations(BaseModel):
@@ -309,20 +310,34 @@ def update_body(module: Module, current: Record, changes: Iterable[Change]) -> R
     return {**wire.nested(_sent(module, sent.items())), **_custom_body(module, given)}
 
 
+def custom_rows(module: Module, current: Record, changes: Iterable[Change]) -> list[Row]:
+    """All custom fields of a record, with what changed. Raises ValueError for a change of anything else."""
+    changed = {change.field: change.new for change in changes}
+    own = {one.name for one in module.custom}
+    if not changed.keys() <= own:
+        raise ValueError(f"of {module.label} custom fields alone are written")
+    return _custom_rows(module, {name: current.get(name) for name in own if name in current.fields} | changed)
+
+
 def stamped_body(module: Module, fields: Fields, stamp_field: str, stamp: str) -> Row:
     """Of an upsert: its own value is in the body too, for whether the header alone sets it is not established."""
     return create_body(module, {**fields, stamp_field: stamp})
 
 
 def _custom_body(module: Module, fields: Fields) -> Row:
+    listed = _custom_rows(module, fields)
+    return {"custom_fields": listed} if listed else {}
+
+
+def _custom_rows(module: Module, fields: Fields) -> list[Row]:
     """[{customfield_id, value}] [V]; by api name where the id is not known [T]. The vendor's files have text for a
     value of whatever kind; a blank is sent as empty text [I]."""
-    listed = []
+    listed: list[Row] = []
     for one in module.custom:
         if one.name in fields and not one.read_only:
             key = {"customfield_id": one.wire_id} if one.wire_id else {"api_name": one.name}
             listed.append({**key, "value": convert(fields[one.name], FieldKind.TEXT) or ""})
-    return {"custom_fields": listed} if listed else {}
+    return listed
 
 
 def _sent(module: Module, pairs: Iterable[tuple[str, Value]]) -> Iterable[tuple[str, Value]]:

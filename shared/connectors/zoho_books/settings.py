@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from shared.connectors.base import Limit
+from shared.connectors.base import TIME_ZONE, Limit
 
 ITEMS_SORT_MODIFIED = "items_sort_modified"
 """bool, probed: items can be sorted by last_modified_time, which the vendor does not document."""
@@ -39,6 +39,7 @@ SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
         DUPLICATE_CONTACT_NAMES: bool,
         UPSERT_FIELD: str,
         BASE_CURRENCY: str,
+        TIME_ZONE: str,  # set or probed
         RECORD_URL: str,
     }
 )

@@ -11,6 +11,7 @@ from shared.connectors.base import Capabilities, Connector, VendorFacts, Webhook
 from shared.connectors.vendor import Link, OrgChoice, RecordPage
 from shared.connectors.zoho_fsm.auth import SIGN_IN
 from shared.connectors.zoho_fsm.client import FsmConnector
+from shared.connectors.zoho_fsm.imports import IMPORTS
 from shared.connectors.zoho_fsm.modules import MODULES, module_facts
 from shared.connectors.zoho_fsm.settings import DEFAULT_RECORD_URL, LIMITS, SETTABLE
 from shared.connectors.zoho_fsm.webhooks import FsmWebhooks
@@ -28,7 +29,7 @@ class ZohoFsm:
 
     def facts(self, capabilities: Capabilities) -> VendorFacts:
         modules = {name: module_facts(module, capabilities) for name, module in MODULES.items()}
-        return VendorFacts(self.name, self.label, MappingProxyType(modules), LIMITS)
+        return VendorFacts(self.name, self.label, MappingProxyType(modules), LIMITS, IMPORTS)
 
     def record_url(self, page: RecordPage) -> str | None:
         return record_page(

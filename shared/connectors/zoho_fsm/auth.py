@@ -1,4 +1,5 @@
-"""Scopes per module and verb (zoho-fsm.md, section 1): Service_And_Parts keeps the underscores of its name."""
+"""Scopes per module and verb (zoho-fsm.md, section 1): Service_And_Parts keeps the underscores of its name, Work_Orders
+does not. Invoices are of the custom modules [V], whose scopes name no module."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ SCOPES = (
     "ZohoFSM.modules.Service_And_Parts.READ",
     "ZohoFSM.modules.Service_And_Parts.CREATE",
     "ZohoFSM.modules.Service_And_Parts.UPDATE",
+    "ZohoFSM.modules.WorkOrders.READ",
+    "ZohoFSM.modules.custom.ALL",
 )
 
 SIGN_IN = ZohoSignIn(product="zoho_fsm", scopes=SCOPES)

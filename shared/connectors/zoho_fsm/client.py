@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Self
 
@@ -15,26 +15,44 @@ from shared.connectors.base import (
     Capabilities,
     Draft,
     Edit,
+    InvoiceLink,
+    InvoiceResult,
+    ManualStep,
     Page,
     Rejected,
     Unsure,
     VendorFacts,
+    WorkOrder,
     WriteResult,
     Written,
 )
 from shared.connectors.errors import Answer, complaint_error, unclear
 from shared.connectors.http import VendorHttp, parsed
 from shared.connectors.vendor import Link
-from shared.connectors.zoho_fsm import poll, schemas, settings
+from shared.connectors.zoho_fsm import invoicing, poll, schemas, settings
 from shared.connectors.zoho_fsm.currencies import Currencies
 from shared.connectors.zoho_fsm.errors import RULES, complaint_in
-from shared.connectors.zoho_fsm.modules import CURRENCY, ITEMS, MODULES, PAGE_SIZE, RATE, STAMP, Module
+from shared.connectors.zoho_fsm.modules import (
+    CURRENCY,
+    INVOICES,
+    ITEMS,
+    MODULES,
+    PAGE_SIZE,
+    RATE,
+    STAMP,
+    WORK_ORDERS,
+    Module,
+)
 from shared.connectors.zoho_fsm.schemas import Row
 from shared.errors import ConfigError, NotFound, RecordRejected, UnsureWrite
 from shared.sync.model import FieldDef, Fields, ModuleName, Record, RecordId, Value
 
 _MOST_FIND_PAGES = 5
 _ITEM_PATHS = ("Products", "Service_And_Parts")
+_TAXES_STEP = ManualStep(
+    "Zoho FSM does not tell by API whether taxes are enabled. Look in its Setup under Billing, Tax Settings, and say "
+    "it here once: `bothways capabilities CONNECTION taxes_enabled=true`, or false."
+)
 
 
 class FsmConnector:
@@ -84,16 +102,50 @@ class FsmConnector:
         return {record_id: self._fetch_one(known, record_id) for record_id in ids}
 
     def _fetch_one(self, module: Module, record_id: RecordId) -> Record | None:
+        answer = self._read(module.name, record_id)
+        if answer is None:
+            return None
+        return _record(module, parsed(RULES, schemas.OneAnswer, answer).data[0], answer)
+
+    def _read(self, name: str, record_id: RecordId) -> Answer | None:
+        """None where there is no such record: the vendor says so, or answers 204 [T]."""
         try:
-            answer = self._http.call("GET", f"/{module.name}/{{id}}", path={"id": record_id})
+            answer = self._http.call("GET", f"/{name}/{{id}}", path={"id": record_id})
         except RecordRejected as error:
             if error.code == "TARGET_GONE":
                 return None
             raise
-        if answer.body is None:
+        return None if answer.body is None else answer
+
+    # Work orders and their invoices (TR-7)
+
+    def work_order(self, work_order_id: RecordId) -> WorkOrder | None:
+        answer = self._read(WORK_ORDERS, work_order_id)
+        if answer is None:
             return None
-        row = parsed(RULES, schemas.OneAnswer, answer).data[0]
-        return _record(module, row, answer)
+        try:
+            return invoicing.work_order_of(parsed(RULES, schemas.OneAnswer, answer).data[0])
+        except ValueError:
+            pass
+        raise unclear(RULES.vendor, answer.is_write, "answered with a work order of another shape")
+
+    def make_invoice(
+        self, work_order_id: RecordId, line_ids: Sequence[RecordId], date: date, payment_terms_days: int
+    ) -> InvoiceResult:
+        if not line_ids:
+            raise ValueError("an invoice needs lines")
+        row = invoicing.invoice_row(work_order_id, line_ids, date, payment_terms_days)
+        return invoicing.make_invoice(self._http, row)
+
+    def invoice(self, invoice_id: RecordId) -> InvoiceLink | None:
+        answer = self._read(INVOICES, invoice_id)
+        if answer is None:
+            return None
+        try:
+            return invoicing.link_of(parsed(RULES, schemas.OneAnswer, answer).data)
+        except ValueError:
+            pass
+        raise unclear(RULES.vendor, answer.is_write, "answered with an invoice of another shape")
 
     def find(self, module: ModuleName, field: str, value: str) -> tuple[Record, ...]:
         """Search by one field with comparator `equal`. By an older text of the vendor the comparator works for
@@ -118,7 +170,7 @@ class FsmConnector:
 
     def create(self, module: ModuleName, drafts: Sequence[Draft]) -> tuple[WriteResult, ...]:
         """One call for at most `create_batch` drafts. The answer shows ids and times, not the records."""
-        known = _module(module)
+        known = _written(module)
         if len(drafts) > self.facts.modules[module].create_batch:
             raise ValueError("more drafts than a call takes")
         stamp_field = self.facts.modules[module].stamp_field
@@ -130,7 +182,7 @@ class FsmConnector:
 
     def update(self, module: ModuleName, edits: Sequence[Edit]) -> tuple[WriteResult, ...]:
         """One record a call: the vendor has no batch update. The engine sends one edit."""
-        known = _module(module)
+        known = _written(module)
         if len(edits) != 1:
             raise ValueError("Zoho FSM updates one record a call")
         edit = edits[0]
@@ -180,6 +232,13 @@ class FsmConnector:
             why = unclear(RULES.vendor, True, "accepted a write with an answer that cannot be read")
             return (Unsure(str(why)),) * len(rows)
 
+    taxes_cost_a_call = False
+
+    def taxes_enabled(self) -> bool | ManualStep:
+        """No call tells it, so a person does, once."""
+        told = self._capabilities.flags.get(settings.TAXES_ENABLED)
+        return _TAXES_STEP if told is None else bool(told)
+
     def probe(self) -> Capabilities:
         """Looks, by reading only, whether Modified_Time can be searched in every module; and reads the custom fields
         (FM-7) and the base currency (TR-10), where the vendor lets us."""
@@ -219,6 +278,10 @@ class FsmConnector:
             older = self._search(module, poll.far_query("less_equal"), 1)
         except RecordRejected:
             return False
+        except ConfigError:
+            if module.creates:
+                raise
+            return None  # a grant from before there were work orders; what is synced does not hang on it
         if not _rows(newer) and not _rows(older):
             return None
         return not _rows(newer)
@@ -229,6 +292,13 @@ def _module(name: ModuleName) -> Module:
         return MODULES[name]
     except KeyError:
         raise NotFound(f"Zoho FSM has no module {name!r} here; known are {', '.join(MODULES)}.") from None
+
+
+def _written(name: ModuleName) -> Module:
+    known = _module(name)
+    if not known.creates:
+        raise ValueError(f"{known.label} are read only")
+    return known
 
 
 def _paging(page: int) -> list[tuple[str, str]]:

@@ -15,6 +15,10 @@ from shared.sync.model import FieldDef, FieldKind, ModuleName
 COMPANIES = ModuleName("Companies")
 CONTACTS = ModuleName("Contacts")
 ITEMS = ModuleName("Service_And_Parts")
+WORK_ORDERS = ModuleName("Work_Orders")
+INVOICES = "Invoices"
+"""Links to the accounting org's: made and read by calls of their own, no module of ours."""
+LINES, PARTS = "Service_Line_Items", "Part_Line_Items"
 PAGE_SIZE = 200
 _LINK_IDS = ("ZBilling_Id", "ZCRM_Id")
 STAMP = "ZBilling_Id"
@@ -103,10 +107,42 @@ _ITEM = (
 )
 
 
+# [V] Names by get-a-work-order; [T] Billing_Status. All are read only: status moves by a blueprint, money is the
+# vendor's, and nothing else of a work order is written.
+_WORK_ORDER = tuple(
+    replace(one, read_only=True, required=False)
+    for one in (
+        FieldDef("Name", label="Number"),
+        FieldDef("Summary", label="Summary"),
+        FieldDef("Type", label="Type"),
+        FieldDef("Priority", label="Priority"),
+        FieldDef("Due_Date", FieldKind.DATE, "Due date"),
+        FieldDef("Status", label="Status"),
+        FieldDef("Billing_Status", label="Billing status"),
+        FieldDef("Company.id", label="Company: id"),
+        FieldDef("Company.name", label="Company: name"),
+        FieldDef("Contact.id", label="Contact: id"),
+        FieldDef("Contact.name", label="Contact: name"),
+        FieldDef("Territory.id", label="Territory: id"),
+        FieldDef("Territory.name", label="Territory: name"),
+        FieldDef("Email", label="E-mail"),
+        FieldDef("Phone", label="Phone"),
+        FieldDef("Sub_Total", FieldKind.NUMBER, "Total before tax"),
+        FieldDef("Tax_Amount", FieldKind.NUMBER, "Tax"),
+        FieldDef("Grand_Total", FieldKind.NUMBER, "Total"),
+        FieldDef(CURRENCY, label="Currency"),
+        FieldDef("ZCRM_Deals_Id", label="CRM deal: id"),
+        FieldDef("ZCRM_Deals_Name", label="CRM deal: name"),
+        *_address("Service_Address", "Service address"),
+        *_address("Billing_Address", "Billing address"),
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Module:
     """`searchable` are the fields that the search call documents for the module; `lookups` name a record of another
-    module as {id, name}."""
+    module as {id, name}. `linked`: it has a field for its twin's id in Zoho Finance. `creates`: see ModuleFacts."""
 
     name: ModuleName
     label: str
@@ -114,6 +150,8 @@ class Module:
     searchable: frozenset[str]
     list_modified: bool
     lookups: tuple[str, ...] = ()
+    linked: bool = True
+    creates: bool = True
 
 
 MODULES: Mapping[ModuleName, Module] = MappingProxyType(
@@ -129,6 +167,16 @@ MODULES: Mapping[ModuleName, Module] = MappingProxyType(
             ("Company",),
         ),
         ITEMS: Module(ITEMS, "Services And Parts", _ITEM, frozenset({"Name", *_LINK_IDS}), True),
+        WORK_ORDERS: Module(
+            WORK_ORDERS,
+            "Work Orders",
+            _WORK_ORDER,
+            frozenset({"Company", "Contact", "Name", "Status", "Territory", "ZCRM_Deals_Id", "ZCRM_Deals_Name"}),
+            True,  # [V] the sample list rows show it; they show no lines
+            ("Company", "Contact"),
+            linked=False,
+            creates=False,
+        ),
     }
 )
 
@@ -139,6 +187,8 @@ HINT_NAMES: Mapping[str, ModuleName] = MappingProxyType(
         "service_and_parts": ITEMS,
         "services_and_parts": ITEMS,
         "products": ITEMS,
+        "work_orders": WORK_ORDERS,
+        "workorders": WORK_ORDERS,
     }
 )
 """How a webhook may spell a module, in lower case with underscores for spaces."""
@@ -148,20 +198,23 @@ def module_facts(module: Module, capabilities: Capabilities) -> ModuleFacts:
     base = str(capabilities.flags.get(settings.BASE_CURRENCY, ""))
     module = replace(module, fields=tuple(replace(f, currency=base) if f.name == PRICE else f for f in module.fields))
     stamp = capabilities.on(settings.ZBILLING_ID_WRITABLE)
-    stamp_field = FieldDef(STAMP, label="Zoho Finance id", read_only=not stamp)
+    links = (FieldDef(STAMP, label="Zoho Finance id", read_only=not stamp),) if module.linked else ()
     told = capabilities.custom_fields.get(module.name, ())
     custom = [replace(one, bmp_only=one.kind is FieldKind.TEXT) for one in told]
+    if not module.creates:
+        custom = [replace(one, read_only=True) for one in custom]
     private = capabilities.private.get(module.name, frozenset())
     return ModuleFacts(
         name=module.name,
         label=module.label,
-        fields=MappingProxyType(with_custom((*module.fields, stamp_field), custom, private)),
+        fields=MappingProxyType(with_custom((*module.fields, *links), custom, private)),
         order=ListOrder.SINCE if capabilities.on(settings.MODIFIED_TIME_SEARCH) else ListOrder.WHOLE,
         list_modified=module.list_modified,
         page_size=PAGE_SIZE,
-        create_batch=create_batch(capabilities),
-        stamp_field=STAMP if stamp else None,
-        state_field=STATE if capabilities.on(settings.INACTIVE_WRITABLE) else None,
+        create_batch=create_batch(capabilities) if module.creates else 1,
+        stamp_field=STAMP if stamp and module.linked else None,
+        state_field=STATE if capabilities.on(settings.INACTIVE_WRITABLE) and module.creates else None,
+        creates=module.creates,
     )
 
 

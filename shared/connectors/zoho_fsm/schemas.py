@@ -100,7 +100,7 @@ def record_of(module: Module, row: Row) -> Record:
     unsaid = {name for name in module.lookups if name not in row}
     fields = {
         field.name: _MADE[field.name](row) if field.name in _MADE else _value(field, row)
-        for field in (*module.fields, FieldDef(STAMP))
+        for field in (*module.fields, *((FieldDef(STAMP),) if module.linked else ()))
         if ("Tax" if field.name == TAX else field.name.partition(".")[0]) not in unsaid
     }
     # Custom fields are scalars at the top whose names end in __C; they are written as they are read.

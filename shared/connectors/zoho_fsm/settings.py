@@ -30,6 +30,10 @@ BASE_CURRENCY = "base_currency"
 """text, set, or probed where `currencies_api` is on: the code of the organisation's base currency, in which its items'
 prices are (TR-10)."""
 
+TAXES_ENABLED = "taxes_enabled"
+"""bool, set: the organisation works with taxes (ST-3), of which no call tells. Not set: the check is not made, and each
+sync says so."""
+
 RECORD_URL = "record_url"
 """text, set: the address of a record's page for people, with {org}, {page} (the module) and {id} in it."""
 
@@ -42,6 +46,7 @@ SETTABLE: Mapping[str, type[bool] | type[int] | type[str]] = MappingProxyType(
         INACTIVE_WRITABLE: bool,
         CURRENCIES_API: bool,
         BASE_CURRENCY: str,
+        TAXES_ENABLED: bool,
         RECORD_URL: str,
     }
 )

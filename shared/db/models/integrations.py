@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Sequence, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Sequence, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, identity_key
@@ -26,6 +26,7 @@ class Integration(Base):
         CheckConstraint("state IN ('draft', 'enabled', 'paused', 'disabled')", name="state"),
         CheckConstraint("policy IN ('overwrite', 'clone', 'skip')", name="policy"),
         CheckConstraint("left_org_id <> right_org_id", name="two_orgs"),
+        CheckConstraint("disabled_code IS NULL OR state = 'disabled'", name="disabled_code"),
     )
 
     id: Mapped[int] = identity_key()
@@ -43,10 +44,22 @@ class Integration(Base):
     """{pair: ["right:website", …]}: other integrations write these too, and the last change wins (FM-11)."""
     setup_done: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     """Of a draft: which steps of set-up are done (sync.setup)."""
+    invoicing: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """Of work orders (TR-7): {"on": true, "statuses": ["Completed"], "since": "2026-11-27T…", "terms_days": 0}."""
     fetched_at: Mapped[datetime | None]
     schedule_on: Mapped[bool] = mapped_column(server_default=text("true"))
     schedule_interval_s: Mapped[int] = mapped_column(server_default=text("10800"))
     next_run_at: Mapped[datetime | None] = mapped_column(index=True)
+    time_zone: Mapped[str | None]
+    """Of its days (TR-4), as IANA names it; null: the accounting org's own, else UTC."""
+    disabled_code: Mapped[str | None]
+    """The rule that disabled it, which support alone can undo (ST-4); null: no rule did."""
+    disabled_detail: Mapped[str | None]
+    disabled_at: Mapped[datetime | None]
+    notify_addresses: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    """Who is told how syncs end (LG-8): of failed ones always, of others by the two below. Personal data."""
+    notify_manual: Mapped[bool] = mapped_column(server_default=text("false"))
+    notify_automatic: Mapped[bool] = mapped_column(server_default=text("false"))
     compared_at: Mapped[datetime | None]
     """When the last full comparison began; null: the next sync is one (TR-13)."""
     held_back: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
@@ -66,6 +79,8 @@ class Watermark(Base):
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
     read_from: Mapped[datetime]
     run_id: Mapped[int] = mapped_column(BigInteger)
+    rows_most: Mapped[int | None] = mapped_column(BigInteger)
+    """So many records at most the side's list held then: counted whole once, and each row listed since (ST-2)."""
 
 
 class OrgLease(Base):
@@ -92,6 +107,7 @@ class LeaseLog(Base):
     """Every lease that ever was, for people and for the auditor (P4)."""
 
     __tablename__ = "lease_log"
+    __table_args__ = (Index("ix_lease_log_taken", "taken_at"),)
 
     org_id: Mapped[int] = mapped_column(ForeignKey("org.id", ondelete="CASCADE"), primary_key=True)
     fence: Mapped[int] = mapped_column(BigInteger, primary_key=True)

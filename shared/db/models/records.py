@@ -96,6 +96,28 @@ class Aside(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
+class Invoice(Base):
+    """An invoice that we made of a work order (TR-7). `lines`: ids of the work order's lines that are on it. `filled`:
+    what is mapped was written to it; nothing is from then on."""
+
+    __tablename__ = "invoice"
+    __table_args__ = (
+        UniqueConstraint("left_org_id", "right_org_id", "accounting_id"),
+        Index("ix_invoice_work_order", "left_org_id", "right_org_id", "work_order_id"),
+    )
+
+    id: Mapped[int] = identity_key()
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
+    left_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
+    right_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
+    work_order_id: Mapped[str]
+    accounting_id: Mapped[str]
+    lines: Mapped[list[Any]]
+    filled: Mapped[bool] = mapped_column(server_default=text("false"))
+    fence: Mapped[int] = mapped_column(BigInteger)
+    made_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
 class Intent(Base):
     """ "We are about to create the twin of this record", committed before the call (reliability section 4).
 

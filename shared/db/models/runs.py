@@ -31,7 +31,9 @@ class Run(Base):
             unique=True,
             postgresql_where=text(f"kind <> 'webhook' AND {ACTIVE}"),
         ),
-        Index("ix_run_integration_started", "integration_id", "created_at"),
+        Index("ix_run_integration_started", "integration_id", "created_at", "id"),
+        Index("ix_run_workspace", "workspace_id", "created_at", "id"),
+        Index("ix_run_ended", "ended_at"),
     )
 
     id: Mapped[int] = identity_key()
@@ -133,7 +135,9 @@ class Outcome(Base):
 
     __tablename__ = "outcome"
     __table_args__ = (
-        Index("ix_outcome_run", "run_id", "outcome"),
+        Index("ix_outcome_run", "run_id", "id"),
+        Index("ix_outcome_run_outcome", "run_id", "outcome", "id"),
+        Index("ix_outcome_month", "integration_id", "at", "id"),
         Index("ix_outcome_record", "integration_id", "pair", "record_id"),
         {"postgresql_partition_by": "RANGE (at)"},
     )

@@ -66,3 +66,13 @@ def list_history(
         "before": before_id, "limit": limit,
     }  # fmt: skip
     return list(session.execute(query, values).mappings())
+
+
+def latest_invoice(session: Session, integration_id: int, work_order_id: str) -> str | None:
+    """At the accounting side, of those that we made of this work order."""
+    query = text(
+        "SELECT v.accounting_id FROM invoice v JOIN integration i ON i.left_org_id = v.left_org_id "
+        "AND i.right_org_id = v.right_org_id WHERE i.id = :i AND v.work_order_id = :id ORDER BY v.id DESC LIMIT 1"
+    )
+    found: str | None = session.execute(query, {"i": integration_id, "id": work_order_id}).scalar()
+    return found

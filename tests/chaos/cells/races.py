@@ -1,4 +1,7 @@
-"""An import, a sync and webhook work that all want the same orgs. The import is a stand-in that takes the org rows."""
+"""An import, a sync and webhook work that all want the same orgs. The import is a stand-in that takes the org rows.
+
+The sync is one that is due by its timer: it waits, where one that a person asks for is refused.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +63,15 @@ def an_import(scene: Scene, number: int) -> Iterator[Import]:
         one.close()
 
 
+def a_sync_is_due(scene: Scene) -> None:
+    rig = scene.rig
+    before = rig.sql("SELECT coalesce(max(id), 0) FROM run")[0][0]
+    rig.sql("UPDATE integration SET next_run_at = clock_timestamp()")
+    query = "SELECT id FROM run WHERE kind = 'sync' AND id > %s"
+    rig.wait(lambda: rig.sql(query, before), "the sync that is due waits", 30)
+    scene.sync_id = int(rig.sql(query, before)[0][0])
+
+
 def all_at_once(scene: Scene) -> None:
     """Webhook work is on, an import asks, a sync asks: each gets the orgs, none for ever."""
     scene.people.start(25)
@@ -71,7 +83,7 @@ def all_at_once(scene: Scene) -> None:
             scene.must(took_s <= bound_s, f"P4 the import waited {took_s:.1f} s for webhook work, not {bound_s:.1f}")
             if n == 0:
                 scene.people.bring(8)
-                scene.sync_id = scene.rig.begin()
+                a_sync_is_due(scene)
             scene.sleep(5)
             _nobody_else_writes(scene, lease)
             one.release(lease)
@@ -93,7 +105,9 @@ def import_that_dies(scene: Scene) -> None:
     """Its lease lapses: the sync that waits gets the orgs by the bound for another holder."""
     with an_import(scene, scene.rig.cells) as one:
         one.take(60)
-        scene.load()
+        scene.people.bring(6)
+        a_sync_is_due(scene)
+        scene.people.start(3)
         scene.sleep(5)
         state = scene.rig.run(scene.sync_id or 0)[0]
         scene.must_strike(state == "queued", f"the sync is {state} while the import holds the orgs")

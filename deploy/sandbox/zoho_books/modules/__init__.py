@@ -1,6 +1,6 @@
 """One file per module of Zoho Books, found by folder; each offers `register(office)`.
 
-Not built yet: invoices, purchase orders, bills, customer payments."""
+Not built yet: purchase orders, bills, customer payments."""
 
 from __future__ import annotations
 

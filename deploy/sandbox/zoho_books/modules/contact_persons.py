@@ -9,7 +9,6 @@ from deploy.sandbox.zoho_books import errors, listing, wire
 from deploy.sandbox.zoho_books.modules.contacts import Contacts
 from deploy.sandbox.zoho_books.office import Office
 from deploy.sandbox.zoho_books.persons import SINGLE_LENGTHS, with_one_primary
-from deploy.sandbox.zoho_books.resource import BASE
 
 # Not 200, as everywhere else [V].
 PER_PAGE = 10
@@ -18,14 +17,14 @@ PER_PAGE = 10
 class ContactPersons:
     def __init__(self, office: Office) -> None:
         self.office = office
-        path, add = f"{BASE}/contacts/contactpersons", office.router.add
+        path, add = f"{office.base}/contacts/contactpersons", office.router.add
         add("POST", path, self._create, "contacts.create")
         add("GET", f"{path}/{{person}}", self._read, "contacts.read")
         add("PUT", f"{path}/{{person}}", self._update, "contacts.update")
         add("DELETE", f"{path}/{{person}}", self._delete, "contacts.delete")
         add("POST", f"{path}/{{person}}/primary", self._primary, "contacts.create")
-        add("GET", f"{BASE}/contacts/{{id}}/contactpersons", self._list, "contacts.read")
-        add("GET", f"{BASE}/contacts/{{id}}/contactpersons/{{person}}", self._read, "contacts.read")
+        add("GET", f"{office.base}/contacts/{{id}}/contactpersons", self._list, "contacts.read")
+        add("GET", f"{office.base}/contacts/{{id}}/contactpersons/{{person}}", self._read, "contacts.read")
         office.modules["contact_persons"] = self
 
     @property

@@ -13,7 +13,7 @@ from deploy.sandbox.zoho_books import errors, listing, wire
 from deploy.sandbox.zoho_books.listing import SortKey, Test
 from deploy.sandbox.zoho_books.office import ORG, Office
 from deploy.sandbox.zoho_books.persons import MIRRORED, Persons, primary_of
-from deploy.sandbox.zoho_books.resource import BASE, STATUS_FILTERS, Resource, by_created, by_modified
+from deploy.sandbox.zoho_books.resource import STATUS_FILTERS, Resource, by_created, by_modified
 from deploy.sandbox.zoho_books.tax_rules import tax_changes
 
 # company_name and contact_number [V]; the others from the specification's descriptions or [I].
@@ -85,7 +85,7 @@ class Contacts(Resource):
 
     def _add_routes(self) -> None:
         super()._add_routes()
-        self.office.router.add("DELETE", f"{BASE}/contacts", self._delete_many, "contacts.delete")
+        self.office.router.add("DELETE", f"{self.office.base}/contacts", self._delete_many, "contacts.delete")
 
     def defaults(self) -> JsonObject:
         addresses = {name: wire.merge_address(None, {}, name, self.new_part_id()) for name in ADDRESSES}
@@ -121,6 +121,8 @@ class Contacts(Resource):
             if name in given:
                 changes[name] = given[name]
         if {**(held or {}), **changes}.get("contact_type") == "vendor":
+            if not self.office.edition.buys:
+                raise errors.bad_value("contact_type")
             changes["customer_sub_type"] = ""  # for customers only [V]; what a vendor shows is [I]
         changes.update(self._currency_change(given, held))
         return {**changes, **tax_changes(self.office, given, held, "customer"), **self._nested(given, held)}

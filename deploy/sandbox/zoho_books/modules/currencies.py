@@ -8,7 +8,7 @@ from deploy.sandbox.jsonio import JsonObject
 from deploy.sandbox.messages import Answer, Request
 from deploy.sandbox.zoho_books import custom_values, errors, wire
 from deploy.sandbox.zoho_books.office import ORG, Office
-from deploy.sandbox.zoho_books.settings_table import SETTINGS, SettingsTable, refused_use, required, switched_off
+from deploy.sandbox.zoho_books.settings_table import SettingsTable, refused_use, required, switched_off
 
 LENGTHS = {"currency_code": 100, "currency_symbol": 4, "currency_format": 100}
 NAMES = {
@@ -35,7 +35,7 @@ class Currencies(SettingsTable):
         # Rates by currency, those by their id.
         self.rates: dict[str, dict[str, JsonObject]] = {}
         super().__init__(office)
-        path, add = f"{SETTINGS}/currencies/{{id}}/exchangerates", office.router.add
+        path, add = f"{office.settings}/currencies/{{id}}/exchangerates", office.router.add
         add("GET", path, self._list_rates, "settings.read")
         add("POST", path, partial(self._put_rate, words="The exchange rate has been added."), "settings.create")
         add("GET", f"{path}/{{rate}}", self._read_rate, "settings.read")

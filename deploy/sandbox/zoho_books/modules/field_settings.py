@@ -6,15 +6,14 @@ from deploy.sandbox.messages import Answer, Request
 from deploy.sandbox.zoho_books import errors, wire
 from deploy.sandbox.zoho_books.custom_fields import ENTITIES
 from deploy.sandbox.zoho_books.office import Office
-from deploy.sandbox.zoho_books.settings_table import SETTINGS
 
 
 class FieldSettings:
     def __init__(self, office: Office) -> None:
         self._office = office
         self._fields = office.custom_fields
-        office.router.add("GET", f"{SETTINGS}/fields", self._list, "settings.read")
-        office.router.add("POST", f"{SETTINGS}/fields", self._create, "settings.create")
+        office.router.add("GET", f"{office.settings}/fields", self._list, "settings.read")
+        office.router.add("POST", f"{office.settings}/fields", self._create, "settings.create")
 
     def _list(self, request: Request) -> Answer:
         """Custom fields only [I]: which fields of the system it lists is not established."""

@@ -11,7 +11,7 @@ from deploy.sandbox.store import Record
 from deploy.sandbox.zoho_books import errors, listing, wire
 from deploy.sandbox.zoho_books.listing import SortKey, Test
 from deploy.sandbox.zoho_books.office import Office
-from deploy.sandbox.zoho_books.resource import BASE, Resource, by_modified
+from deploy.sandbox.zoho_books.resource import Resource, by_modified
 from deploy.sandbox.zoho_books.tax_rules import tax_changes
 
 # name and description [V]; the others [I].
@@ -57,8 +57,8 @@ class Items(Resource):
 
     def _add_routes(self) -> None:
         super()._add_routes()
-        self.office.router.add("GET", f"{BASE}/itemdetails", self._details, "settings.read")
-        self.office.router.add("PUT", f"{BASE}/item/{{id}}/customfields", self._custom, "settings.update")
+        self.office.router.add("GET", f"{self.office.base}/itemdetails", self._details, "settings.read")
+        self.office.router.add("PUT", f"{self.office.base}/item/{{id}}/customfields", self._custom, "settings.update")
 
     def defaults(self) -> JsonObject:
         return {

@@ -12,10 +12,10 @@ from deploy.sandbox.messages import Answer, Request
 from deploy.sandbox.webhooks import Hook
 from deploy.sandbox.zoho_books import errors, wire
 from deploy.sandbox.zoho_books.office import Office
-from deploy.sandbox.zoho_books.resource import BASE
 
 SECRET = re.compile(r"[A-Za-z0-9]{12,50}")
-MODULES = {"contact": "contacts", "customer": "contacts", "vendor": "contacts", "item": "items"}
+MODULES = {"contact": "contacts", "customer": "contacts", "vendor": "contacts", "item": "items",
+           "invoice": "invoices"}  # fmt: skip
 EVENTS = {"create": "create", "created": "create", "edit": "update", "update": "update", "edited": "update",
           "delete": "delete", "deleted": "delete"}  # fmt: skip
 
@@ -63,12 +63,12 @@ class WebhookSettings:
         office.modules["webhooks"] = self
         for kind in (self.webhooks, self.workflows):
             self._add_routes(kind)
-        path = f"{BASE}/settings/workflows/{{id}}"
+        path = f"{office.settings}/workflows/{{id}}"
         office.router.add("POST", f"{path}/active", partial(self._switch, on=True), "settings.create")
         office.router.add("POST", f"{path}/inactive", partial(self._switch, on=False), "settings.create")
 
     def _add_routes(self, kind: Kind) -> None:
-        path, add = f"{BASE}/settings/{kind.plural}", self.office.router.add
+        path, add = f"{self.office.settings}/{kind.plural}", self.office.router.add
         add("GET", path, partial(self._list, kind), "settings.read")
         add("POST", path, partial(self._create, kind), "settings.create")
         add("GET", f"{path}/{{id}}", partial(self._read, kind), "settings.read")
@@ -122,10 +122,10 @@ class WebhookSettings:
     # The control
 
     def seed(self, given: JsonObject) -> str:
-        raise ValueError("set webhooks with POST /_sandbox/zoho_books/webhooks")
+        raise ValueError("set webhooks with POST /_sandbox/{vendor}/webhooks")
 
     def edit(self, method: str, record_id: str | None, fields: JsonObject) -> JsonObject:
-        raise ValueError("set webhooks with POST /_sandbox/zoho_books/webhooks")
+        raise ValueError("set webhooks with POST /_sandbox/{vendor}/webhooks")
 
     def internal(self) -> list[JsonObject]:
         return [*self.webhooks.rows.values(), *self.workflows.rows.values()]

@@ -1,7 +1,7 @@
 """One file per module of Zoho FSM. Found by folder: a module that is not here answers INVALID_MODULE.
 
-Not built yet: Work_Orders, Requests, Estimates, Service_Appointments, Invoices, Assets, Territories,
-Scheduled_Maintenances, Time_Off, Work_Types."""
+Not built yet: Requests, Estimates, Service_Appointments, Assets, Territories, Scheduled_Maintenances, Time_Off,
+Work_Types."""
 
 from __future__ import annotations
 

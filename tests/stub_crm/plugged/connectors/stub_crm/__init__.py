@@ -1,0 +1,1 @@
+from tests.stub_crm.declared import CRM as CONNECTOR  # noqa: F401

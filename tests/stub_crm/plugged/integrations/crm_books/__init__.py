@@ -1,0 +1,1 @@
+from tests.stub_crm.declared import CRM_BOOKS as INTEGRATION  # noqa: F401
