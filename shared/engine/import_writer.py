@@ -145,6 +145,8 @@ class ImportWriter:
         """Commits which rows are about to be sent. One that was sent before is sent alone: it may be what ends
         processes."""
         batch = uuid.uuid4().hex
+        # Before the mark: a process that stands still between the two must not send what another has sent since.
+        self._standing = self._keeper.standing()
         with self._ports.db.transaction() as session:
             self._cancelled = self._hold(session)
             if self._cancelled:
@@ -173,7 +175,6 @@ class ImportWriter:
     # Sending
 
     def _send(self, chunk: _Chunk) -> None:
-        self._standing = self._keeper.standing()
         send = self._create if chunk.action == "create" else self._update
         try:
             with calls_of(self._lease.fence, chunk.id):
