@@ -18,13 +18,13 @@ from shared.connectors.registry import get_vendor
 from shared.connectors.vendor import RecordPage
 from shared.db.models import ImportJob
 from shared.db.queries import imports as queries
-from shared.db.queries.imports import Busy
 from shared.db.repositories import audit
 from shared.db.repositories import connections as repository
 from shared.db.session import Database
 from shared.engine.data_import import PIECE_BYTES
 from shared.errors import NotFound, OrgHeld, Refused
 from shared.services.connections import capabilities_of
+from shared.services.holders import no_sync_nor_import
 from shared.settings import Settings
 from shared.sync.access import Actor, Permission
 from shared.sync.audit import Action
@@ -130,7 +130,7 @@ class ImportService:
             target = facts.imports.get(kind)
             if target is None:
                 raise Refused(f"{facts.label} takes no import of {kind}.", code="KIND_NOT_AVAILABLE")
-            _must_be_free(session, org.id)
+            no_sync_nor_import(session, org.id)
             job = ImportJob(
                 workspace_id=actor.workspace,
                 org_id=org.id,
@@ -275,7 +275,7 @@ class Upload:
             self._keep(bytes(self._buffer))
         header = self._header
         with self._db.transaction() as session:
-            _must_be_free(session, self._org_id)
+            no_sync_nor_import(session, self._org_id)
             job = session.get_one(ImportJob, self.id)
             job.state = ImportState.QUEUED.value
             job.columns, job.delimiter, job.bytes = self._columns, self._delimiter, self._bytes
@@ -332,33 +332,6 @@ class Upload:
 
 
 _KEEP = text("INSERT INTO import_chunk (import_id, seq, workspace_id, body) VALUES (:id, :seq, :w, :body)")
-
-
-def import_held(busy: Busy) -> OrgHeld:
-    return OrgHeld(
-        f"Import {busy.id} into one of the organisations is on{_since(busy)}. Wait until it ends, or cancel it.",
-        holder=f"import:{busy.id}",
-        since=busy.since,
-    )
-
-
-def _since(busy: Busy) -> str:
-    return f" since {busy.since:%Y-%m-%d %H:%M:%S} UTC" if busy.since else ""
-
-
-def _must_be_free(session: Session, org_id: int) -> None:
-    """LK-1: no import during a sync, nor during another one. Behind webhook work it waits its turn. Raises OrgHeld."""
-    queries.lock_orgs(session, [org_id])
-    run = queries.run_on(session, org_id)
-    if run is not None:
-        raise OrgHeld(
-            f"Sync {run.id} has this organisation{_since(run)}. Wait until it ends.",
-            holder=f"run:{run.id}",
-            since=run.since,
-        )
-    busy = queries.import_on(session, [org_id], parked=True)
-    if busy is not None:
-        raise import_held(busy)
 
 
 def _own(session: Session, actor: Actor, import_id: int) -> RowMapping:

@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,16 +15,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
-from shared.db.queries import imports
 from shared.db.queries import outcomes as outcome_queries
 from shared.db.queries import runs as run_queries
 from shared.db.repositories import audit
 from shared.db.session import Database
 from shared.engine.housekeeping import new_run
-from shared.errors import NotFound, OrgHeld, Refused
+from shared.errors import NotFound, Refused
 from shared.integrations.registry import integration as declared
-from shared.services.holders import holder_in_the_way
-from shared.services.imports import import_held
+from shared.services.holders import no_import, no_other_sync, own_sync_is_on
 from shared.services.integrations import IntegrationService, IntegrationView
 from shared.services.record_pages import record_pages
 from shared.settings import Settings
@@ -141,14 +139,13 @@ class RunService:
             raise Refused(refusal.sentence, code=refusal.code)
         with self._db.transaction() as session:
             orgs = (view.left_org_id, view.right_org_id)
-            _no_import(session, orgs)
-            if (held := holder_in_the_way(session, orgs, but=view.id)) is not None:
-                raise held.error("Wait until that has ended; webhooks and the automatic sync wait by themselves.")
+            no_import(session, orgs)
+            no_other_sync(session, orgs, but=view.id)
             if kind is RunKind.SYNC and declared(view.kind).limits_manual:
                 self._must_be_left(session, view)
             run_id = new_run(session, integration_id, actor.workspace, kind.value, "manual", **asked)
             if run_id is None:
-                raise _held(session, integration_id)
+                raise own_sync_is_on(session, integration_id)
             told = {name: True for name, wanted in asked.items() if wanted}
             audit.record(session, actor, action, run_id, after={"integration_id": integration_id, **told})
         self._wake.run(run_id)
@@ -295,29 +292,3 @@ def place_of(cursor: str) -> tuple[int, int]:
     if found is None:
         raise Refused("`before` is the cursor of a row of the page before, and this is none.", code="BAD_CURSOR")
     return int(found[1]), int(found[2])
-
-
-def _no_import(session: Session, orgs: Sequence[int]) -> None:
-    """LK-1: no sync during an import into one of its orgs; one that gave its org back is in nobody's way. Raises
-    OrgHeld. A scheduled sync waits instead."""
-    imports.lock_orgs(session, orgs)
-    busy = imports.import_on(session, orgs, parked=False)
-    if busy is not None:
-        raise import_held(busy)
-
-
-def _held(session: Session, integration_id: int) -> OrgHeld:
-    row = session.execute(
-        text(
-            "SELECT id, created_at FROM run WHERE integration_id = :i AND kind <> 'webhook' "
-            "AND state NOT IN ('completed', 'completed_with_failures', 'failed', 'cancelled')"
-        ),
-        {"i": integration_id},
-    ).first()
-    if row is None:
-        return OrgHeld("Another sync has just ended; try again.", holder="", since=datetime.now().astimezone())
-    return OrgHeld(
-        f"Sync {row.id} of this integration is on since {row.created_at:%Y-%m-%d %H:%M:%S} UTC. Wait until it ends.",
-        holder=f"run:{row.id}",
-        since=row.created_at,
-    )

@@ -428,6 +428,7 @@ def running_world(
             "BOTHWAYS_TIME_SCALE": str(time_scale),
             "BOTHWAYS_WORKER_GONE_S": "30",  # three seconds: on a busy machine a beat may be late
             "BOTHWAYS_LOG_LEVEL": "INFO",
+            "BOTHWAYS_MANUAL_SYNCS_PER_DAY": "0",  # a module's tests share one stack, and each starts its own syncs
         },
     )
     with Stack.start(options) as stack, httpx.Client(timeout=30) as http:
