@@ -35,20 +35,23 @@ _CANARY_S = 86_400
 # The woken flag is set by whoever finds it unset: that one wakes a drainer. It lasts a minute at most, so a lost
 # wake-up delays a lane until the sweep and never stops it.
 _ADD = """
-local woken = {}
+local woken, seen = {}, {}
 for i = 1, #KEYS do
   redis.call('XADD', KEYS[i], '*', 'e', ARGV[i])
-  redis.call('SADD', 'bw:lanes', KEYS[i])
-  if redis.call('SET', KEYS[i] .. ':woken', '1', 'NX', 'PX', 60000) then woken[#woken + 1] = KEYS[i] end
+  if not seen[KEYS[i]] then
+    seen[KEYS[i]] = true
+    redis.call('SADD', 'bw:lanes', KEYS[i])
+    if redis.call('SET', KEYS[i] .. ':woken', '1', 'NX', 'PX', 60000) then woken[#woken + 1] = KEYS[i] end
+  end
 end
 return woken
 """
 _ACK = """
-for i = 1, #ARGV do
-  redis.call('XACK', KEYS[1], 'bothways', ARGV[i])
-  redis.call('XDEL', KEYS[1], ARGV[i])
-  redis.call('HDEL', KEYS[1] .. ':tries', ARGV[i])
-  redis.call('SREM', KEYS[1] .. ':settling', ARGV[i])
+if #ARGV > 0 then
+  redis.call('XACK', KEYS[1], 'bothways', unpack(ARGV))
+  redis.call('XDEL', KEYS[1], unpack(ARGV))
+  redis.call('HDEL', KEYS[1] .. ':tries', unpack(ARGV))
+  redis.call('SREM', KEYS[1] .. ':settling', unpack(ARGV))
 end
 return redis.call('EXISTS', 'bw:marker')
 """
@@ -59,10 +62,14 @@ local owner, ttl, payload, nroots = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 for i = 1, nroots do
   if redis.call('GET', KEYS[2 + i]) == owner then redis.call('SET', KEYS[2 + i], 'results:' .. owner, 'PX', ttl) end
 end
-for i = 5, #ARGV do redis.call('SADD', KEYS[1] .. ':settling', ARGV[i]) end
+if #ARGV > 4 then redis.call('SADD', KEYS[1] .. ':settling', unpack(ARGV, 5)) end
 redis.call('XADD', KEYS[2], '*', 'r', payload)
 if redis.call('SET', 'bw:results:woken', '1', 'NX', 'PX', 60000) then return 1 end
 return 0
+"""
+_BEGIN = """
+for i = 1, #ARGV do redis.call('HINCRBY', KEYS[1], ARGV[i], 1) end
+return 1
 """
 # A root lock of a worker that no longer beats is broken at once; what it did is looked up by its intents. Whoever locks
 # beats by it: after a Redis that lost its data everybody would else be taken for dead.
@@ -224,6 +231,7 @@ class Bus:
         self._root_ttl_ms = int(settings.scaled(settings.lease_ttl_s) * 1000)
         self._gone_ms = int(settings.scaled(settings.worker_gone_s) * 1000)
         self._add = client.register_script(_ADD)
+        self._begin = client.register_script(_BEGIN)
         self._ack = client.register_script(_ACK)
         self._claim = client.register_script(_CLAIM)
         self._settle = client.register_script(_SETTLE)
@@ -335,10 +343,8 @@ class Bus:
 
     def begin(self, lane: Lane, entries: Sequence[Entry]) -> None:
         """Counts a try before the work starts (P8)."""
-        with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
-            for entry in entries:
-                pipe.hincrby(f"{lane.key}:tries", entry.id, 1)
-            pipe.execute()
+        with redis_errors():
+            self._begin(keys=[f"{lane.key}:tries"], args=[entry.id for entry in entries])
 
     def give_back(self, lane: Lane, entries: Sequence[Entry]) -> None:
         """The work did not fail, it only has to wait: the try does not count."""

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     same for all processes."""
     shards: int = Field(default=4, ge=1, le=64)
     """Lanes per integration and class. Do not change while events lie on the lanes of removed shards."""
-    batch_size: int = Field(default=100, ge=1, le=1000)
+    batch_size: int = Field(default=400, ge=1, le=1000)
     lane_bound: int = 2000
     """The poller waits while a lane is longer (P13)."""
     webhook_bound: int = 100_000

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from json.encoder import encode_basestring
 
 from shared.sync.model import FieldKind, Value
 from shared.sync.values import UNREADABLE
@@ -52,16 +53,14 @@ def dumps(value: object) -> bytes:
 
 def _text_of(value: object) -> str:
     match value:
-        case None | bool() | str() | int():
-            return json.dumps(value, ensure_ascii=False)
+        case str():
+            return encode_basestring(value)
+        case None | bool() | int():
+            return json.dumps(value)
         case Decimal():
             return _number_text(value)
         case Mapping():
-            return (
-                "{"
-                + ",".join(f"{json.dumps(str(k), ensure_ascii=False)}:{_text_of(v)}" for k, v in value.items())
-                + "}"
-            )
+            return "{" + ",".join(f"{encode_basestring(str(k))}:{_text_of(v)}" for k, v in value.items()) + "}"
         case list() | tuple():
             return "[" + ",".join(map(_text_of, value)) + "]"
         case _:
@@ -154,7 +153,7 @@ def scrub(message: str | None, sent: Iterable[object] = ()) -> str:
     values = {value.strip() for value in sent if isinstance(value, str) and len(value.strip()) > 1}
     for value in sorted(values, key=len, reverse=True):
         cleaned = re.sub(re.escape(value), "…", cleaned, flags=re.IGNORECASE)
-    cleaned = _EMAIL.sub("…", _QUOTED.sub("…", cleaned))
+    cleaned = _UNSTORABLE.sub("\ufffd", _EMAIL.sub("…", _QUOTED.sub("…", cleaned)))
     return cleaned[:_MOST_MESSAGE_CHARS]
 
 

@@ -5,12 +5,16 @@ An engine is made inside the process that uses it (sockets must not cross a fork
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import orjson
+import psycopg
+from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -23,6 +27,8 @@ _SESSION_SETTINGS = (
     "SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'; "
     "SET synchronous_commit = on; SET timezone = 'UTC'"
 )
+
+_IDLE_S = 1.0
 
 REFUSED_BY_POSTGRES = "DATABASE"
 """Code of the error that a refused statement becomes."""
@@ -37,7 +43,6 @@ def make_engine(settings: Settings, *, threads: int = 8) -> Engine:
         pool_size=threads + 2,
         max_overflow=0,
         pool_timeout=5,
-        pool_pre_ping=True,
         hide_parameters=True,  # field values must not reach exceptions (P14)
         connect_args={
             "connect_timeout": 5,
@@ -51,13 +56,34 @@ def make_engine(settings: Settings, *, threads: int = 8) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _on_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    def _on_connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
         cursor.execute(_SESSION_SETTINGS)
         cursor.close()
         connection.commit()
+        if isinstance(connection, psycopg.Connection):
+            set_json_loads(orjson.loads, connection)
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _on_checkout(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        """A connection that lay idle may have died with its server: it is tried, and replaced. One that was used a
+        moment ago is not: that would cost each transaction a round trip."""
+        now = time.monotonic()
+        if now - record.info["used_at"] > _IDLE_S and not _lives(engine, connection):
+            raise DisconnectionError
+        record.info["used_at"] = now
 
     return engine
+
+
+def _lives(engine: Engine, connection: DBAPIConnection) -> bool:
+    try:
+        return engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error as error:
+        if engine.dialect.is_disconnect(error, connection, None):
+            return False
+        raise
 
 
 def _without_values(error: DBAPIError) -> BothwaysError:
@@ -76,22 +102,37 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._sessions = sessionmaker(engine, expire_on_commit=False)
+        self._readers = sessionmaker(
+            engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False, autoflush=False
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Raises Unavailable where Postgres cannot be reached; nothing was then committed, or nobody knows."""
-        try:
-            with self._sessions.begin() as session:
-                yield session
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
-            raise Unavailable("The database cannot be reached; try again in a few seconds.") from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise Unavailable("The connection to the database was lost; try again.") from error
-            raise _without_values(error) from None
+        with _postgres_errors(), self._sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """For SELECTs: each by itself, without the two round trips of a transaction, which at READ COMMITTED would give
+        each its own view as well. Raises as `transaction`."""
+        with _postgres_errors(), self._readers() as session:
+            yield session
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _postgres_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise Unavailable("The database cannot be reached; try again in a few seconds.") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("The connection to the database was lost; try again.") from error
+        raise _without_values(error) from None
 
 
 class Joined(Database):
@@ -104,3 +145,7 @@ class Joined(Database):
     def transaction(self) -> Iterator[Session]:
         yield self._session
         self._session.flush()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        yield self._session

@@ -11,6 +11,7 @@ from shared.engine.context import Context
 from shared.engine.known import BindingRow
 from shared.engine.outcome import BindingSave
 from shared.engine.work import Work, new_values
+from shared.sync.mapping import lasting
 from shared.sync.merge import read_back
 from shared.sync.model import (
     Action,
@@ -84,8 +85,7 @@ def _seen_inactive(context: Context, work: Work, row: BindingRow) -> BindingSave
 
 def _agrees(pair: Pair, base: Base, side: Side, record: Record) -> bool:
     at = 0 if side is Side.LEFT else 1
-    lines = [line for line in pair.mapping if not line.on_create]
-    return all(line.key in base and same(record.get(line.field(side)), base[line.key][at]) for line in lines)
+    return all(line.key in base and same(record.get(line.field(side)), base[line.key][at]) for line in lasting(pair))
 
 
 def _marked(context: Context, work: Work, action: Action) -> BindingSave | None:
@@ -156,8 +156,8 @@ def _state_after(context: Context, pair: Pair, side: Side, changes: Iterable[Cha
 def _surprised(pair: Pair, side: Side, changes: Iterable[Change], expected: Record, shown: Record) -> bool:
     """Whether the answer shows a mapped field, not written by us, that is not as it was read before."""
     wrote = {change.field for change in changes}
-    names = {line.field(side) for line in pair.mapping if not line.on_create} - wrote
-    return any(not same(expected.get(name), shown.get(name)) for name in names)
+    names = (line.field(side) for line in lasting(pair))
+    return any(name not in wrote and not same(expected.get(name), shown.get(name)) for name in names)
 
 
 def _note(work: Work, save: BindingSave, side: Side, digest: str | None, modified: datetime | None) -> None:
@@ -199,14 +199,17 @@ def _digest(context: Context, pair: Pair, side: Side, record: Record) -> str:
 
 def listed_hash(pair: Pair, side: Side, record: Record, list_fields: frozenset[str] | None) -> str:
     """Hash over the mapped fields that a list row shows: equal for the row and for the record read by id."""
-    names = {line.field(side) for line in pair.mapping if not line.on_create}
-    shown = names if list_fields is None else names & list_fields
+    shown: frozenset[str] | None = pair.memo.get(("shown", side, list_fields))
+    if shown is None:
+        shown = frozenset(line.field(side) for line in lasting(pair))
+        shown = shown if list_fields is None else shown & list_fields
+        pair.memo["shown", side, list_fields] = shown
     return row_hash({name: record.get(name) for name in shown} | {"": record.inactive})
 
 
 def all_agreed(pair: Pair, base: Base) -> bool:
     """False: Fetch bound them without a sync, or a field was mapped since: the other side must be read (FM-9)."""
-    return all(line.key in base for line in pair.mapping if not line.on_create)
+    return all(line.key in base for line in lasting(pair))
 
 
 def from_base(pair: Pair, base: Base, side: Side, record_id: RecordId) -> Record:

@@ -140,7 +140,7 @@ class Batch:
         self._twins.wait_for_makers(alone)
         alone = still_open(alone)
         for work in alone:
-            self._decide(work)
+            self._take(work, work.alone or self._plan(work, None))
         self._push(alone)
 
     def _merge(self, works: Sequence[Work]) -> None:
@@ -198,7 +198,10 @@ class Batch:
         return action
 
     def _decide(self, work: Work) -> None:
-        work.action = self._plan(work, work.twin)
+        self._take(work, self._plan(work, work.twin))
+
+    def _take(self, work: Work, action: Action) -> None:
+        work.action = action
         if not work.action.writes and not self._moved(work, work.side.other):
             self._settler.done(work, work.action)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -112,7 +113,7 @@ class Orders:
     terms_days: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """An integration as it is now. `connections` and `orgs` are keyed by side."""
 
@@ -136,12 +137,13 @@ class Context:
     """None: no invoices are made."""
     foreign_prices: str = ""
     """Why no run may begin: prices are mapped between two base currencies (TR-10). `pairs` are without them."""
+    _shared: dict[tuple[str, Side], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def org_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self.orgs.values()))
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Of all that there are events of, in the order of a sync: the pairs, then the work orders."""
         return (*self.pairs, self.orders.pair.name) if self.orders else tuple(self.pairs)
@@ -156,9 +158,13 @@ class Context:
 
     def awaited(self, name: str) -> bool:
         """Whether records of others may wait until one of this pair is bound: its children, or work orders."""
-        if any(one.parent and one.parent.pair == name for one in self.pairs.values()):
-            return True
-        return self.orders is not None and name in (*self.orders.declared.customers, self.orders.declared.items)
+        return name in self._awaited
+
+    @cached_property
+    def _awaited(self) -> frozenset[str]:
+        parents = {one.parent.pair for one in self.pairs.values() if one.parent}
+        billed = (*self.orders.declared.customers, self.orders.declared.items) if self.orders else ()
+        return frozenset({*parents, *billed})
 
     def lane(self, cls: str, pair: str, side: Side, record_id: str) -> Lane:
         """Events of a record share a lane; its root lock keeps the two ends of a binding apart."""
@@ -169,8 +175,12 @@ class Context:
 
     def sharing(self, pair: str, side: Side) -> tuple[str, ...]:
         """The pairs whose records at `side` are of the same module, itself among them, in the order of a sync."""
-        module = self.pair(pair).module(side)
-        return tuple(name for name, one in self.pairs.items() if one.module(side) == module)
+        found = self._shared.get((pair, side))
+        if found is None:
+            module = self.pair(pair).module(side)
+            found = tuple(name for name, one in self.pairs.items() if one.module(side) == module)
+            self._shared[pair, side] = found
+        return found
 
     def inside(self, pair: str, side: Side) -> str | None:
         """The pair whose records at `side` live inside those of this one."""
@@ -199,7 +209,7 @@ def lane_of(integration_id: int, cls: str, pair: str, side: Side, record_id: str
 
 def load_context(ports: Ports, integration_id: int) -> Context:
     """Raises NotFound, ConfigError (a connection is missing or broken). Opens connectors, calls no vendor."""
-    with ports.db.transaction() as session:
+    with ports.db.reading() as session:
         row = session.get(Integration, integration_id)
         if row is None:
             raise NotFound(f"There is no integration {integration_id}.", code="UNKNOWN_INTEGRATION")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import text
 
 from shared.db.session import Database
@@ -158,7 +158,7 @@ class Known:
             "pair": pair,
             "ids": list(ids),
         }
-        with self._db.transaction() as session:
+        with self._db.reading() as session:
             rows = session.execute(query, values).mappings().all()
         return {RecordId(row[column]): binding_row(dict(row)) for row in rows}
 
@@ -178,7 +178,7 @@ class Known:
             "parents": list(parents),
         }
         found: dict[RecordId, dict[RecordId, BindingRow]] = {}
-        with self._db.transaction() as session:
+        with self._db.reading() as session:
             for row in session.execute(query, values).mappings():
                 own = RecordId(row[column])
                 found.setdefault(parent_of(own), {})[own] = binding_row(dict(row))
@@ -202,7 +202,7 @@ class Known:
             """
         )
         values = {"integration": self._context.id, "pair": pair, "side": side.value, "ids": sorted(set(ids))}
-        with self._db.transaction() as session:
+        with self._db.reading() as session:
             rows = session.execute(query, values).all()
         busy = {RecordId(row.id) for row in rows if row.busy}
         return busy, {RecordId(row.id) for row in rows if row.failed} - busy
@@ -222,7 +222,7 @@ class Known:
             "side": side.value,
             "ids": list(ids),
         }
-        with self._db.transaction() as session:
+        with self._db.reading() as session:
             return {RecordId(row.record_id): row.why for row in session.execute(query, values)}
 
     def intents(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, IntentRow]:
@@ -235,7 +235,7 @@ class Known:
             "AND record_id = ANY(:ids)"
         )
         values = {"integration": self._context.id, "pair": pair, "side": side.value, "ids": list(ids)}
-        with self._db.transaction() as session:
+        with self._db.reading() as session:
             rows = session.execute(query, values).all()
         return {
             RecordId(row.record_id): IntentRow(
@@ -252,7 +252,7 @@ class Known:
         )
         values = {"integration": self._context.id, "pair": pair, "keys": [key for key in keys if key]}
         found: dict[str, list[tuple[Side, RecordId]]] = {}
-        with self._db.transaction() as session:
+        with self._db.reading() as session:
             for row in session.execute(query, values):
                 found.setdefault(row.folded_key, []).append((Side(row.side), RecordId(row.record_id)))
         return found
@@ -271,8 +271,8 @@ class Known:
         with self._db.transaction() as session:
             leases.check(session, lease)
             rows = [
-                *(session.execute(_NOTE_PUSH, {**values, **_columns(known)}).mappings() if known else ()),
-                *(session.execute(_BIND_PUSH, {**values, **_columns(fresh)}).mappings() if fresh else ()),
+                *(session.execute(_NOTE_PUSH, {**values, "pushes": _pushes(known)}).mappings() if known else ()),
+                *(session.execute(_BIND_PUSH, {**values, "pushes": _pushes(fresh)}).mappings() if fresh else ()),
             ]
         return {RecordId(row["left_id"]): binding_row(dict(row)) for row in rows}
 
@@ -284,7 +284,7 @@ class Known:
             "WHERE i.integration_id = :integration AND i.pair = :pair AND i.side = :side"
         )
         values = {"integration": self._context.id, "pair": pair, "side": side.value}
-        with self._db.transaction() as session:
+        with self._db.reading() as session:
             since: float | None = session.execute(query, values).scalar()
         return since
 
@@ -299,15 +299,19 @@ class Known:
             return set()
         query = text(
             """
+            WITH bound AS MATERIALIZED (
+                SELECT 'left' AS side, left_id AS record FROM binding WHERE left_org_id = :left
+                  AND right_org_id = :right AND pair = CAST(:pair AS varchar) AND left_id = ANY(:lefts)
+                UNION ALL
+                SELECT 'right', right_id FROM binding WHERE left_org_id = :left
+                  AND right_org_id = :right AND pair = CAST(:pair AS varchar) AND right_id = ANY(:rights))
             INSERT INTO intent AS i (workspace_id, integration_id, pair, side, record_id, name, folded_key, draft,
                 state, batch_id, fence)
             SELECT :workspace, :integration, CAST(:pair AS varchar), d.side, d.record, d.name, d.key, d.draft, 'open',
                 :batch, :fence
-            FROM unnest(CAST(:sides AS text[]), CAST(:records AS text[]), CAST(:names AS text[]),
-                CAST(:keys AS text[]), CAST(:drafts AS jsonb[])) AS d(side, record, name, key, draft)
-            WHERE NOT EXISTS (SELECT 1 FROM binding b WHERE b.left_org_id = :left AND b.right_org_id = :right
-                AND b.pair = CAST(:pair AS varchar)
-                AND d.record = CASE d.side WHEN 'left' THEN b.left_id ELSE b.right_id END)
+            FROM jsonb_to_recordset(CAST(:drafts AS jsonb))
+                AS d(side text, record text, name text, key text, draft jsonb)
+            WHERE NOT EXISTS (SELECT 1 FROM bound b WHERE b.side = d.side AND b.record = d.record)
             ORDER BY d.record
             ON CONFLICT (integration_id, pair, side, record_id) DO UPDATE SET name = excluded.name,
                 folded_key = excluded.folded_key, draft = excluded.draft, batch_id = excluded.batch_id,
@@ -323,11 +327,18 @@ class Known:
             "left": self._context.orgs[Side.LEFT],
             "right": self._context.orgs[Side.RIGHT],
             "fence": lease.fence,
-            "sides": [draft.side.value for draft in drafts],
-            "records": [draft.record_id for draft in drafts],
-            "names": [draft.name for draft in drafts],
-            "keys": [draft.folded_key for draft in drafts],
-            "drafts": [json.dumps(encode_base(draft.draft)) for draft in drafts],
+            "lefts": [draft.record_id for draft in drafts if draft.side is Side.LEFT],
+            "rights": [draft.record_id for draft in drafts if draft.side is Side.RIGHT],
+            "drafts": _json(
+                {
+                    "side": draft.side.value,
+                    "record": draft.record_id,
+                    "name": draft.name,
+                    "key": draft.folded_key,
+                    "draft": encode_base(draft.draft),
+                }
+                for draft in drafts
+            ),
             "again": [draft.record_id for draft in drafts if draft.again],
         }
         with self._db.transaction() as session:
@@ -360,7 +371,7 @@ class Known:
             "ids": [one.record_id for one in folded],
             "trust": trust_s,
         }
-        with self._db.transaction() as session:
+        with self._db.reading() as session:
             rows = session.execute(query, values).all()
             twins = session.execute(
                 query,
@@ -378,16 +389,23 @@ class Known:
         }
 
 
-def _columns(pushes: Sequence[Push]) -> dict[str, list[Any]]:
-    ordered = sorted(pushes, key=lambda push: push.left_id)
-    return {
-        "lefts": [push.left_id for push in ordered],
-        "rights": [push.right_id for push in ordered],
-        "versions": [push.version for push in ordered],
-        "bases": [json.dumps(encode_base(push.base)) for push in ordered],
-        "unreads": [json.dumps(sorted(push.unread)) for push in ordered],
-        "pendings": [json.dumps(encode_pending(push.pending)) for push in ordered],
-    }
+def _json(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Many rows as one parameter: in an array each quote of each JSON text would be escaped by Python."""
+    return orjson.dumps(list(rows)).decode()
+
+
+def _pushes(pushes: Sequence[Push]) -> str:
+    return _json(
+        {
+            "left_id": push.left_id,
+            "right_id": push.right_id,
+            "version": push.version,
+            "base": encode_base(push.base),
+            "unread": sorted(push.unread),
+            "pending": encode_pending(push.pending),
+        }
+        for push in sorted(pushes, key=lambda push: push.left_id)
+    )
 
 
 _KEEP_ORIGINALS = text(
@@ -399,8 +417,8 @@ _KEEP_ORIGINALS = text(
     """
 )
 _PUSHES = (
-    "unnest(CAST(:lefts AS text[]), CAST(:rights AS text[]), CAST(:versions AS int[]), CAST(:bases AS jsonb[]), "
-    "CAST(:unreads AS jsonb[]), CAST(:pendings AS jsonb[])) AS p(left_id, right_id, version, base, unread, pending)"
+    "jsonb_to_recordset(CAST(:pushes AS jsonb)) AS p(left_id text, right_id text, version integer, base jsonb, "
+    "unread jsonb, pending jsonb)"
 )
 _NOTE_PUSH = text(
     f"""

@@ -12,17 +12,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from shared.connectors.base import ListOrder, ModuleFacts, Page
-from shared.engine.agreed import listed_hash
+from shared.engine.agreed import iso, listed_hash
 from shared.engine.context import Context, Orders, Ports
 from shared.engine.families import changed_inside
 from shared.engine.keeper import Keeper
 from shared.engine.known import BindingRow, binding_row
 from shared.engine.matching import match_staged
-from shared.engine.results import add_count
+from shared.engine.saving import add_count
 from shared.errors import RecordRejected
 from shared.lease import Lease
 from shared.points import at
@@ -186,7 +187,7 @@ class Listing:
         due = [row for row in rows if _is_due(orders, row)]
         if due:
             values = [self._staged_values(orders.pair.name, side, row, read_at) for row in due]
-            session.execute(_STAGE, [{**one, "fields": "{}", "key": "", "second": ""} for one in values])
+            _save_staged(session, [{**one, "fields": {}, "key": "", "second": ""} for one in values])
         if rest := len(rows) - len(due):
             key = (self._context.direction(side), orders.pair.name, OutcomeKind.UNCHANGED.value, "")
             add_count(session, self._id, self._context.workspace_id, key, rest, listed=rest)
@@ -237,7 +238,7 @@ class Listing:
         if seen:
             session.execute(_SEEN, {"run": self._id, "pair": name, "side": side.value, "ids": seen})
         if kept:
-            session.execute(_STAGE, [self._staged_values(name, side, row, read_at, family_root) for row in kept])
+            _save_staged(session, [self._staged_values(name, side, row, read_at, family_root) for row in kept])
         for (outcome, reason), count in sorted(dropped.items()):
             key = (self._context.direction(side), name, outcome.value, reason)
             add_count(session, self._id, self._context.workspace_id, key, count, listed=count)
@@ -297,13 +298,13 @@ class Listing:
             "side": side.value,
             "record": row.id,
             "workspace": self._context.workspace_id,
-            "fields": json.dumps(encode_fields(row.fields)),
+            "fields": encode_fields(row.fields),
             "complete": row.complete,
             "inactive": row.inactive,
-            "modified": row.modified_at,
+            "modified": iso(row.modified_at),
             "key": key,
             "second": second,
-            "read_at": read_at,
+            "read_at": iso(read_at),
         }
 
     # Families: what lives inside the records that were listed
@@ -370,7 +371,7 @@ class Listing:
         with self._ports.db.transaction() as session:
             self._ports.leases.check(session, self._lease)
             values = self._staged_values(name, side, record, read_at)
-            session.execute(_COMPLETE, values)
+            session.execute(_COMPLETE, {**values, "fields": json.dumps(values["fields"])})
             held = self._bindings_inside(session, inner, side, record.id)
             root = str(row.twin_id or f"{side.value}:{record.id}")
             self._stage_part(session, inner, side, children, held, read_at, root)
@@ -427,12 +428,21 @@ def _is_due(orders: Orders, row: Record) -> bool:
     return not early and billed != declared.billed and (status is None or status in orders.statuses)
 
 
+def _save_staged(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One that a page shows twice, for the list moved on meanwhile, is as it was shown last."""
+    latest = {(row["pair"], row["side"], row["record"]): row for row in rows}
+    session.execute(_STAGE, {"rows": orjson.dumps(list(latest.values())).decode()})
+
+
 _STAGE = text(
     """
     INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, modified_at,
         folded_key, second_key, read_at, state)
-    VALUES (:run, :pair, :side, :record, :workspace, CAST(:fields AS jsonb), :complete, :inactive, :modified, :key,
-        :second, :read_at, 'listed')
+    SELECT r.run, r.pair, r.side, r.record, r.workspace, r.fields, r.complete, r.inactive, r.modified, r.key, r.second,
+        r.read_at, 'listed'
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(run bigint, pair text, side text, record text, workspace bigint,
+        fields jsonb, complete boolean, inactive boolean, modified timestamptz, key text, second text,
+        read_at timestamptz)
     ON CONFLICT (run_id, pair, side, record_id) DO UPDATE SET fields = excluded.fields,
         modified_at = excluded.modified_at, inactive = excluded.inactive, folded_key = excluded.folded_key,
         second_key = excluded.second_key, read_at = excluded.read_at

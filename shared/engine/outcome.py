@@ -5,9 +5,10 @@ It holds old and new values: personal data until it is committed, then deleted (
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+import orjson
 
 
 @dataclass(slots=True)
@@ -108,20 +109,26 @@ class ResultBatch:
     """Postgres' time when the batch was opened, before anything was read."""
 
     def encode(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        return orjson.dumps(self).decode()
 
     @classmethod
     def decode(cls, payload: str) -> ResultBatch:
         """Fields that it does not know are passed over, and one that is missing has its default: while workers are
         replaced, two versions read each other's batches."""
-        raw = json.loads(payload)
+        raw = orjson.loads(payload)
         known = _known(cls, raw)
         known["results"] = [_result(one) for one in raw["results"]]
         return cls(**known)
 
 
 def _known(kind: type[Any], raw: dict[str, Any]) -> dict[str, Any]:
-    return {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
+    names = _NAMES[kind]
+    return raw if raw.keys() <= names else {name: value for name, value in raw.items() if name in names}
+
+
+_NAMES: dict[type[Any], frozenset[str]] = {
+    kind: frozenset(one.name for one in fields(kind)) for kind in (BindingSave, Wait, Result, ResultBatch)
+}
 
 
 def _result(raw: dict[str, Any]) -> Result:

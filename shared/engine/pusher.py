@@ -31,6 +31,8 @@ NotePushes = Callable[[str, Sequence[Push]], Mapping[RecordId, BindingRow]]
 """Commits what is about to be sent to records of a pair, under the fence; returns the bindings by left id."""
 
 _UPDATES = (ActionKind.UPDATE, ActionKind.DEACTIVATE)
+INTENTS_AT_ONCE = 8
+"""After a crash each open intent costs a look: so few more than one call's are open where a call takes one record."""
 TRIES_AT_A_NAME = 2
 """How often a refused name is looked for again before it is a failure."""
 
@@ -56,7 +58,6 @@ class Pusher:
         """Records whose every write was accepted stay open; the others have their result."""
         creates = [work for work in works if work.action and work.action.kind is ActionKind.CREATE]
         updates = [work for work in works if work.action and work.action.kind in _UPDATES]
-        self._commit_intents(creates)
         self._commit_pending(updates)
         for side in Side:
             self._create(side, [work for work in still_open(creates) if work.side.other is side])
@@ -97,12 +98,18 @@ class Pusher:
     def _create(self, side: Side, works: Sequence[Work]) -> None:
         if not works:
             return
-        pair, connector = works[0].pair, self._context.connectors[side]
-        for chunk in chunks(works, self._context.facts[pair.name, side].create_batch):
-            drafts = [Draft(new_values(work.action.writes[side]), work.id) for work in chunk if work.action]
-            answers = self._call(chunk, side, partial(connector.create, pair.module(side), drafts))
-            for work, answer in zip(chunk, answers, strict=False):
-                self._created(work, side, answer)
+        width = self._context.facts[works[0].pair.name, side].create_batch
+        for begun in chunks(works, max(width, INTENTS_AT_ONCE)):
+            self._commit_intents(begun)
+            for chunk in chunks(still_open(begun), width):
+                self._create_chunk(side, chunk)
+
+    def _create_chunk(self, side: Side, chunk: Sequence[Work]) -> None:
+        pair, connector = chunk[0].pair, self._context.connectors[side]
+        drafts = [Draft(new_values(work.action.writes[side]), work.id) for work in chunk if work.action]
+        answers = self._call(chunk, side, partial(connector.create, pair.module(side), drafts))
+        for work, answer in zip(chunk, answers, strict=False):
+            self._created(work, side, answer)
 
     def _created(self, work: Work, side: Side, answer: WriteResult) -> None:
         soon_s = self._settler.soon_s

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
@@ -122,7 +123,7 @@ def _all_settled(ports: Ports, run_id: int) -> bool:
 
     A batch that is still open wakes the run as it closes, or the sweep does: the run does not ask for itself.
     """
-    with ports.db.transaction() as session:
+    with ports.db.reading() as session:
         return bool(
             session.execute(
                 text(
@@ -535,7 +536,7 @@ class _RunWork:
                 staged=True,
             )
             lane = self._context.lane(BULK, row.pair, side, row.record_id)
-            items.append((lane, json.dumps(encode(event))))
+            items.append((lane, orjson.dumps(encode(event)).decode()))
         for lane in dict.fromkeys(self._ports.bus.add(items)):
             self._ports.wake.drain(lane)
 
@@ -566,7 +567,10 @@ class _RunWork:
         with self._ports.db.transaction() as session:
             self._ports.leases.lock(session, self._lease)
             open_rows = session.execute(
-                text("SELECT count(*) FROM staged WHERE run_id = :run AND state IN ('listed', 'queued')"),
+                text(
+                    "SELECT EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND state = 'listed') "
+                    "OR EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND state = 'queued')"
+                ),
                 {"run": self._id},
             ).scalar_one()
             if open_rows or not self._ports.leases.may_end(session, self._lease):
@@ -643,12 +647,17 @@ _STAGE_VANISHED = f"""
     {_VANISHED} AND s.record_id IS NULL
     ON CONFLICT DO NOTHING
     """
+_NEXT = """
+    SELECT {rank} AS rank, p.place, l.* FROM unnest(CAST(:pairs AS text[])) WITH ORDINALITY AS p(name, place), LATERAL (
+        SELECT pair, side, record_id FROM staged WHERE run_id = :run AND pair = p.name AND state = 'listed'
+          AND verdict {which} ('pair', 'both') ORDER BY pair, side, record_id LIMIT :n) l"""
+# A few rows of each pair, by the indexes that have them in this order, and the first of those: what is left is neither
+# read nor sorted. What has no verdict yet is not queued.
 _QUEUE = text(
-    """
+    f"""
     UPDATE staged s SET state = 'queued'
-    FROM (SELECT pair, side, record_id FROM staged WHERE run_id = :run AND state = 'listed'
-          ORDER BY verdict NOT IN ('pair', 'both'), array_position(CAST(:pairs AS text[]), pair), side, record_id
-          LIMIT :n) q
+    FROM ({_NEXT.format(rank=0, which="IN")} UNION ALL {_NEXT.format(rank=1, which="NOT IN")}
+        ORDER BY rank, place, side, record_id LIMIT :n) q
     WHERE s.run_id = :run AND s.pair = q.pair AND s.side = q.side AND s.record_id = q.record_id
     RETURNING s.pair, s.side, s.record_id
     """

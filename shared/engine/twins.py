@@ -80,6 +80,7 @@ class Twins:
         # A plan without a twin says whether one would be wanted: a record that is gone, of the wrong type, inactive or
         # without a key ends here. An empty mandatory field does not matter before it is known that there is no twin.
         alone = plan(work.pair, self._context.policy, work.side, *work.sides(None), None, work.family)
+        work.alone = alone
         stops = alone.kind in (ActionKind.SKIP, ActionKind.FAIL) and alone.reason != Code.MANDATORY_FIELD_EMPTY
         if work.source is None or (stops and work.intent is None):
             self._settler.done(work, alone)

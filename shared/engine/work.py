@@ -48,6 +48,8 @@ class Work:
     made_side: Side = Side.RIGHT
     read_at: dict[Side, datetime] = field(default_factory=dict)
     """Our own time before each side's record was asked for, or written."""
+    alone: Action | None = None
+    """Planned without a twin, to see whether one would be wanted."""
     action: Action | None = None
     written: dict[Side, Written] = field(default_factory=dict)
     refused: set[Side] = field(default_factory=set)

@@ -138,10 +138,25 @@ class Way:
 
 def ways(pair: Pair) -> tuple[Way, ...]:
     """In the mapping's order. Where several pairs would write one field, only the chosen one does (FM-3)."""
+    found: tuple[Way, ...] | None = pair.memo.get("ways")
+    if found is None:
+        found = pair.memo["ways"] = _ways(pair)
+    return found
+
+
+def _ways(pair: Pair) -> tuple[Way, ...]:
     if not has_shared_fields(pair):
         return tuple(Way(fp, _carries(fp, Side.LEFT), _carries(fp, Side.RIGHT)) for fp in pair.mapping)
     lefts, rights = _writers(pair, Side.LEFT), _writers(pair, Side.RIGHT)
     return tuple(Way(fp, _chosen(lefts, fp, Side.LEFT), _chosen(rights, fp, Side.RIGHT)) for fp in pair.mapping)
+
+
+def lasting(pair: Pair) -> tuple[FieldPair, ...]:
+    """Those that are not for creation only: what both sides agree on, and go on agreeing on."""
+    found: tuple[FieldPair, ...] | None = pair.memo.get("lasting")
+    if found is None:
+        found = pair.memo["lasting"] = tuple(fp for fp in pair.mapping if not fp.on_create)
+    return found
 
 
 def has_shared_fields(pair: Pair) -> bool:

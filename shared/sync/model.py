@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 ModuleName = NewType("ModuleName", str)
 RecordId = NewType("RecordId", str)
@@ -196,6 +196,8 @@ class Pair:
     follows: Side | None = None
     state_fields: Mapping[Side, str] = field(default_factory=dict)
     makes: bool = True
+    memo: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was worked out from the rest, which does not change: each record of the pair needs it."""
 
     def module(self, side: Side) -> ModuleName:
         return self.left_module if side is Side.LEFT else self.right_module

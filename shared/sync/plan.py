@@ -239,8 +239,9 @@ class _Draft:
 def _create(pair: Pair, source: Side, record: Record, family: Family | None = None) -> Action:
     """Every mapped field that is not blank, constants, the parent, and what is written on create alone."""
     target = source.other
-    carrying = [way for way in ways(pair) if way.into(target)]
-    _refuse_unknown(record, source, [w.pair.field(source) for w in carrying] + list(pair.scope.get(source, ())))
+    carrying = _carrying(pair, target)
+    if not record.complete:
+        _refuse_unknown(record, source, [w.pair.field(source) for w in carrying] + list(pair.scope.get(source, ())))
     if not key_of(pair, source, record):
         name = label(pair.fields(source).get(pair.key(source)) or FieldDef(pair.key(source)))
         return Action(ActionKind.FAIL, reason=Code.NO_KEY, detail=name)
@@ -249,13 +250,22 @@ def _create(pair: Pair, source: Side, record: Record, family: Family | None = No
     draft = _Draft(dict(pair.constants.get(target, {})), {}, [], [])
     if pair.parent is not None and family is not None:
         draft.fields[pair.parent.field(target)] = family.id(target)
-    for way in sorted(carrying, key=lambda way: not way.pair.on_create):
+    for way in carrying:
         _fill(draft, pair, way, source, record)
     draft.troubles += _left_empty(pair, target, draft.fields)
     if draft.troubles:
         return _failed(draft.troubles, {})
     changes = tuple(Change(name, None, value) for name, value in draft.fields.items() if not is_blank(value))
     return Action(ActionKind.CREATE, draft.base, {target: changes}, warnings=tuple(draft.warnings))
+
+
+def _carrying(pair: Pair, target: Side) -> tuple[Way, ...]:
+    """What goes to `target` on create: first what is written then alone, which the lasting pairs outdo."""
+    found: tuple[Way, ...] | None = pair.memo.get(("carrying", target))
+    if found is None:
+        found = tuple(sorted((way for way in ways(pair) if way.into(target)), key=lambda way: not way.pair.on_create))
+        pair.memo["carrying", target] = found
+    return found
 
 
 def fill(pair: Pair, source: Side, record: Record) -> Action:
@@ -291,8 +301,12 @@ def _fill(draft: _Draft, pair: Pair, way: Way, source: Side, record: Record) -> 
 
 def _left_empty(pair: Pair, target: Side, fields: Mapping[str, Value]) -> list[Trouble]:
     """Mandatory fields of the target without a value; one that has a trouble of its own is named twice, once told."""
+    demanded: tuple[FieldDef, ...] | None = pair.memo.get(("demanded", target))
+    if demanded is None:
+        demanded = tuple(one for one in pair.fields(target).values() if one.required and not one.read_only)
+        pair.memo["demanded", target] = demanded
     return [
         Trouble(Code.MANDATORY_FIELD_EMPTY, label(definition))
-        for definition in pair.fields(target).values()
-        if definition.required and not definition.read_only and is_blank(fields.get(definition.name))
+        for definition in demanded
+        if is_blank(fields.get(definition.name))
     ]

@@ -208,10 +208,10 @@ def _listed_is_fresh(_listed: Function) -> Function:
 
 
 def _any_version(update: TextClause) -> TextClause:
-    said = " AND b.version = :expected"
+    said = " AND b.version = r.expected"
     if said not in str(update):
         raise MutantError(f"the update of a binding does not say{said}")
-    return text(str(update).replace(said, " AND :expected > 0"))
+    return text(str(update).replace(said, " AND r.expected > 0"))
 
 
 # P6
@@ -495,7 +495,7 @@ MUTANTS = _all(
         "no_version_check",
         "P5",
         "a binding is saved over a newer version of it",
-        (Change("shared.engine.results:_UPDATE_BINDING", _any_version),),
+        (Change("shared.engine.saving:_UPDATE_BINDING", _any_version),),
     ),
     Mutant(
         "echo_answered",
@@ -519,13 +519,13 @@ MUTANTS = _all(
         "counters_twice",
         "P9",
         "outcomes are counted twice",
-        (Change("shared.engine.results:_count", _counts_twice),),
+        (Change("shared.engine.saving:_count", _counts_twice),),
     ),
     Mutant(
         "event_twice",
         "P9",
         "an event that has its outcome gets another",
-        (Change("shared.engine.results:_claim_events", _every_event_is_new),),
+        (Change("shared.engine.saving:_claim_events", _every_event_is_new),),
     ),
     Mutant(
         "stop_acks",

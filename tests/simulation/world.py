@@ -577,7 +577,8 @@ class _Clock:
         return self.sched.when()
 
 
-def _save(session: Any, batch: ResultBatch) -> set[int]:
+def _save(session: Any, batch: ResultBatch, low: int) -> set[int]:
+    """The run of a simulation queues all that it has at once."""
     return postgres.save(session, batch)
 
 

@@ -26,8 +26,9 @@ class Binding(Base):
 
     __tablename__ = "binding"
     __table_args__ = (
-        UniqueConstraint("left_org_id", "right_org_id", "pair", "left_id"),
-        UniqueConstraint("left_org_id", "right_org_id", "pair", "right_id"),
+        # The record first: it alone tells, and Postgres does not know that of a table that grew since it last looked.
+        UniqueConstraint("left_id", "left_org_id", "right_org_id", "pair"),
+        UniqueConstraint("right_id", "left_org_id", "right_org_id", "pair"),
         CheckConstraint("state IN ('live', 'left_deleted', 'right_deleted', 'moved')", name="state"),
         # Records that live inside others (shared/sync/inside.py), by their parent.
         Index(

@@ -98,6 +98,9 @@ class Listing(Base):
     """The vendor's own time then, where its answers tell it: what the watermark is taken from (P12)."""
 
 
+_QUEUED_BY = ("run_id", "pair", "side", "record_id")
+
+
 class Staged(Base):
     """A listed record, until its run ends (design, Redis: staged pages).
 
@@ -110,7 +113,16 @@ class Staged(Base):
     __tablename__ = "staged"
     __table_args__ = (
         Index("ix_staged_key", "run_id", "pair", "side", "folded_key"),
-        Index("ix_staged_state", "run_id", "state", "pair"),
+        # What is to be queued next, in its order; and whether anything is left.
+        Index(
+            "ix_staged_bound", *_QUEUED_BY, postgresql_where=text("state = 'listed' AND verdict IN ('pair', 'both')")
+        ),
+        Index(
+            "ix_staged_unbound",
+            *_QUEUED_BY,
+            postgresql_where=text("state = 'listed' AND verdict NOT IN ('pair', 'both')"),
+        ),
+        Index("ix_staged_queued", "run_id", postgresql_where=text("state = 'queued'")),
     )
 
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
