@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         run_test_hook(chosen)
         app.state.doors = open_doors(chosen)
         yield
+        await app.state.doors.intake.close()
         app.state.doors.close()
 
     # Its pages come from here, not from somebody's CDN: they work without the internet, and tell nobody who looks.
@@ -75,5 +76,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         BoundedBodies, most_bytes=chosen.webhook_max_bytes, longer={imports.UPLOADS: chosen.import_max_bytes}
     )
-    app.add_middleware(bearer.TokenNeeded)  # the last one added is the first to see a request
+    app.add_middleware(bearer.TokenNeeded)
+    app.add_middleware(webhooks.Shortcut)  # the last one added is the first to see a request
     return app

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.bus import Bus, make_redis
+from shared.bus import Bus, make_async_redis, make_redis
 from shared.db.session import Database, make_engine
+from shared.intake import Intake
 from shared.lease import Leases
 from shared.services.api_tokens import ApiTokenService
 from shared.services.audit import AuditService
@@ -52,6 +53,7 @@ class Doors:
     log_export: LogExportService
     imports: ImportService
     events: EventService
+    intake: Intake
     tokens: ApiTokenService
     audit: AuditService
 
@@ -74,6 +76,7 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
     client = make_redis(settings, timeout_s=REDIS_S)
     bus = Bus(client, settings, worker="door")
     wake = CeleryWake(make_sender(settings))
+    intake = Intake(make_async_redis(settings, timeout_s=REDIS_S), wake, settings.webhook_bound)
     connections = ConnectionService(database, load_vault(settings.key_file), settings, client)
     integrations = IntegrationService(database, settings)
     mappings = MappingService(database)
@@ -94,7 +97,8 @@ def open_doors(settings: Settings, *, threads: int = 16) -> Doors:
         runs=RunService(database, wake, integrations, settings),
         log_export=LogExportService(database, integrations),
         imports=ImportService(database, settings, wake),
-        events=EventService(database, bus, wake, connections, settings),
+        events=EventService(database, bus, wake, connections, settings, intake),
+        intake=intake,
         tokens=ApiTokenService(database),
         audit=AuditService(database),
     )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
@@ -32,19 +34,36 @@ FREE_READS = 30
 """So many webhooks of a record may tell of nothing within a minute before the next ones have to wait."""
 _CANARY_S = 86_400
 
-# The woken flag is set by whoever finds it unset: that one wakes a drainer. It lasts a minute at most, so a lost
-# wake-up delays a lane until the sweep and never stops it.
-_ADD = """
-local woken, seen = {}, {}
-for i = 1, #KEYS do
-  redis.call('XADD', KEYS[i], '*', 'e', ARGV[i])
-  if not seen[KEYS[i]] then
-    seen[KEYS[i]] = true
-    redis.call('SADD', 'bw:lanes', KEYS[i])
-    if redis.call('SET', KEYS[i] .. ':woken', '1', 'NX', 'PX', 60000) then woken[#woken + 1] = KEYS[i] end
+# Deliveries, each whole or not at all: one whose lanes hold more than `bound` in all (-1: no bound) is left out and the
+# others go on. The woken flag is set by whoever finds it unset: that one wakes a drainer. It lasts a minute at most, so
+# a lost wake-up delays a lane until the sweep and never stops it.
+ADD = """
+local bound, deliveries, entry = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
+local woken, full, seen = {}, {}, {}
+for d = 1, deliveries do
+  local first, last = entry + 1, entry + tonumber(ARGV[2 + d])
+  entry = last
+  local waiting, counted = 0, {}
+  for i = first, bound < 0 and first - 1 or last do
+    if not counted[KEYS[i]] then
+      counted[KEYS[i]] = true
+      waiting = waiting + redis.call('XLEN', KEYS[i])
+    end
+  end
+  if bound >= 0 and waiting > bound then
+    full[#full + 1] = d - 1
+  else
+    for i = first, last do
+      redis.call('XADD', KEYS[i], '*', 'e', ARGV[2 + deliveries + i])
+      if not seen[KEYS[i]] then
+        seen[KEYS[i]] = true
+        redis.call('SADD', 'bw:lanes', KEYS[i])
+        if redis.call('SET', KEYS[i] .. ':woken', '1', 'NX', 'PX', 60000) then woken[#woken + 1] = KEYS[i] end
+      end
+    end
   end
 end
-return woken
+return {woken, full}
 """
 _ACK = """
 if #ARGV > 0 then
@@ -184,17 +203,28 @@ class TakenResult:
 
 def make_redis(settings: Settings, *, timeout_s: float = 5.0) -> redis.Redis:
     """No hidden retries: a repeated XADD would double an event (reliability section 5)."""
+    return redis.Redis.from_url(_url(settings), retry=Retry(NoBackoff(), 0), **_options(timeout_s))
+
+
+def make_async_redis(settings: Settings, *, timeout_s: float = 5.0) -> redis.asyncio.Redis:
+    """The same for a loop: that of its first call, from then on."""
+    return redis.asyncio.Redis.from_url(_url(settings), retry=AsyncRetry(NoBackoff(), 0), **_options(timeout_s))
+
+
+def _url(settings: Settings) -> str:
     if settings.redis_url is None:
         raise ConfigError("REDIS_URL is not set.", code="NO_REDIS_URL")
-    return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=min(timeout_s, 3.0),
-        health_check_interval=10,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
+    return settings.redis_url.get_secret_value()
+
+
+def _options(timeout_s: float) -> dict[str, Any]:
+    return {
+        "decode_responses": True,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": min(timeout_s, 3.0),
+        "health_check_interval": 10,
+        "protocol": 2,
+    }
 
 
 _AWAY = (
@@ -221,6 +251,18 @@ def redis_errors() -> Iterator[None]:
         raise
 
 
+Items = Sequence[tuple[Lane, str]]
+"""Envelopes, each with its lane."""
+
+
+def add_arguments(deliveries: Sequence[Items], bound: int | None) -> tuple[list[str], list[str | int]]:
+    """Keys and arguments of ADD. It answers the keys of the lanes whose drainer must be woken, and the numbers (from 0)
+    of the deliveries that were left out, because their lanes hold more than `bound` entries in all."""
+    keys = [lane.key for items in deliveries for lane, _ in items]
+    payloads = [payload for items in deliveries for _, payload in items]
+    return keys, [-1 if bound is None else bound, len(deliveries), *map(len, deliveries), *payloads]
+
+
 class Bus:
     def __init__(self, client: redis.Redis, settings: Settings, worker: str) -> None:
         """`worker` is unique to this process and start; locks and claims carry it."""
@@ -230,7 +272,7 @@ class Bus:
         self._settings = settings
         self._root_ttl_ms = int(settings.scaled(settings.lease_ttl_s) * 1000)
         self._gone_ms = int(settings.scaled(settings.worker_gone_s) * 1000)
-        self._add = client.register_script(_ADD)
+        self._add = client.register_script(ADD)
         self._begin = client.register_script(_BEGIN)
         self._ack = client.register_script(_ACK)
         self._claim = client.register_script(_CLAIM)
@@ -243,14 +285,13 @@ class Bus:
 
     # Events in
 
-    def add(self, items: Sequence[tuple[Lane, str]]) -> list[Lane]:
+    def add(self, items: Items) -> list[Lane]:
         """Puts envelopes on their lanes, in order; returns the lanes whose drainer must be woken."""
         woken: list[Lane] = []
         with redis_errors():
             for start in range(0, len(items), 500):
-                chunk = items[start : start + 500]
-                keys = [lane.key for lane, _ in chunk]
-                woken += [Lane.parse(key) for key in self._add(keys=keys, args=[payload for _, payload in chunk])]
+                keys, args = add_arguments([items[start : start + 500]], bound=None)
+                woken += [Lane.parse(key) for key in self._add(keys=keys, args=args)[0]]
         return woken
 
     def length(self, lanes: Iterable[Lane]) -> int:

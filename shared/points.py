@@ -5,7 +5,8 @@ is the tests' matter; the product only says where it is. The names, in the order
 
 door.received, door.kept, wake.sent, lease.taken, batch.claimed, source.read, intent.committed, request.sent,
 reply.read, reply.lost, results.handed, results.taken, results.committed, lease.renewed, lease.released, token.granted,
-page.saved, watermark.saved; beside them notice.sent
+page.saved, page.confirmed, watermark.saved; beside them notice.sent. (door.kept is passed once by all that are kept
+together.)
 
 Of a data import: lease.taken, import.read, import.listed, import.matched, import.intended, reply.read, reply.lost,
 import.saved, lease.released

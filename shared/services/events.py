@@ -7,14 +7,14 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
 
+from anyio import to_thread
 from sqlalchemy import or_, select, text
 
-from shared.bus import LIVE, Bus, Lane
+from shared.bus import LIVE, Bus, Items, Lane
 from shared.connectors.base import Hint, WebhookRequest
 from shared.connectors.registry import get_vendor
 from shared.db.models import Integration
@@ -24,6 +24,7 @@ from shared.db.session import Database
 from shared.engine.classes import person_lane
 from shared.engine.context import lane_of
 from shared.errors import NotFound, Refused, Unavailable, WebhookRefused
+from shared.intake import Intake, WakeDrain
 from shared.integrations.registry import integration as declared
 from shared.points import at
 from shared.rates import Bucket
@@ -46,13 +47,12 @@ MOST_STALE_S = 5.0
 
 RATE_PER_S, BURST = 500.0, 20_000.0
 """Deliveries to one webhook, of which most a vendor's mass update may bring; over it the door answers 503."""
+MOST_INLINE_BYTES = 16_384
+"""A body up to this is verified and parsed where it came in, within a millisecond; a longer one in a thread, or all who
+are connected would wait for it."""
 MOST_LOOK_S = 1.0
 LOOK_EVERY_S = 0.2
 """How soon after another a look is taken for a path that is not known: it may be a new one."""
-
-
-class WakeDrain(Protocol):
-    def drain(self, lane: Lane) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,20 @@ _WAITS = text(
 
 class EventService:
     def __init__(
-        self, database: Database, bus: Bus, wake: WakeDrain, connections: ConnectionService, settings: Settings
+        self,
+        database: Database,
+        bus: Bus,
+        wake: WakeDrain,
+        connections: ConnectionService,
+        settings: Settings,
+        intake: Intake,
     ) -> None:
         self._db = database
         self._bus = bus
         self._wake = wake
         self._connections = connections
         self._settings = settings
+        self._intake = intake
         self._lock = threading.Lock()
         self._cache: dict[str, _Known] = {}
         self._looks: dict[str, threading.Lock] = {}
@@ -116,29 +123,35 @@ class EventService:
         self._paths: frozenset[str] = frozenset()
         self._look_again_at = 0.0
 
-    def accept_webhook(self, vendor: str, path_token: str, request: WebhookRequest) -> int:
+    async def accept_webhook(self, vendor: str, path_token: str, request: WebhookRequest) -> int:
         """Puts one event per changed record and integration on its lane; returns how many.
 
         They are on disk when it returns (appendfsync always), so a 2xx may be answered. Raises WebhookRefused (401,
-        400), Unavailable (nothing was kept: the vendor, or the next poll, brings it again).
+        400), Unavailable (nothing is promised: the vendor, or the next poll, brings it again).
         """
-        known = self._known(vendor, path_token)
+        known = self._at_hand(vendor, path_token)
+        if known is not None and known.target.live and len(request.body) <= MOST_INLINE_BYTES:
+            items = self._read(vendor, path_token, known, request)
+        else:  # asks Postgres, or takes so long that others would wait
+            read = partial(self._look_and_read, vendor, path_token, request)
+            items = await to_thread.run_sync(read, abandon_on_cancel=True)
+        if items:
+            at("door.received")
+            await self._intake.put(items)
+        return len(items)
+
+    def _look_and_read(self, vendor: str, path_token: str, request: WebhookRequest) -> Items:
+        return self._read(vendor, path_token, self._known(vendor, path_token), request)
+
+    def _read(self, vendor: str, path_token: str, known: _Known, request: WebhookRequest) -> Items:
+        """What a delivery says, once it is known to be the vendor's. Asks Postgres only where it is not live yet."""
         if not known.bucket.take():
             raise Unavailable("Too many deliveries at once; send this again later.", retry_after_s=1)
         parser = get_vendor(vendor).webhooks
         parser.verify(request, [secret.get_secret_value() for secret in known.target.secrets])
         if not known.target.live:
             self._note_live(vendor, path_token, known, request)
-        hints = parser.parse(request)
-        items = [item for hint in hints for item in self._events(known, hint)]
-        if items:
-            self._check_room([lane for lane, _ in items])
-            at("door.received")
-            woken = self._bus.add(items)
-            at("door.kept")
-            for lane in woken:
-                self._wake.drain(lane)
-        return len(items)
+        return [item for hint in parser.parse(request) for item in self._events(known, hint)]
 
     def _events(self, known: _Known, hint: Hint) -> list[tuple[Lane, str]]:
         items = []
@@ -188,7 +201,7 @@ class EventService:
             received_at=int(time.time() * 1000),
         )
         lane = person_lane(integration_id, self._settings.shards)
-        self._check_room([lane])
+        self._check_room(lane)
         with self._db.transaction() as session:  # before Redis has it: nobody's wish is kept without their name
             subject = f"{integration_id}/{pair}/{side.value}/{record_id}"
             audit.record(session, actor, Action.RECORD_SYNC_ASKED, subject, after={"event_id": event.event_id})
@@ -220,9 +233,14 @@ class EventService:
             return RecordSync(event_id, ended.outcome, ended.reason, ended.detail, ended.twin_id, ended.run_id)
         return RecordSync(event_id, waiting_for=waits.reason if waits else None)
 
-    def _check_room(self, lanes: Sequence[Lane]) -> None:
-        if self._bus.length(dict.fromkeys(lanes)) > self._settings.webhook_bound:
+    def _check_room(self, lane: Lane) -> None:
+        if self._bus.length([lane]) > self._settings.webhook_bound:
             raise Unavailable("Too many events are waiting; send this again later.", retry_after_s=60)
+
+    def _at_hand(self, vendor: str, path_token: str) -> _Known | None:
+        """What is known without a look into Postgres, and without waiting for anybody's."""
+        found = self._remembered(_cache_key(vendor, path_token))
+        return found if found is not None and found.until > time.monotonic() else None
 
     def _known(self, vendor: str, path_token: str) -> _Known:
         """Raises WebhookRefused for a path that is nobody's: strangers cost no look into Postgres, and no memory.

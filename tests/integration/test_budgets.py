@@ -131,8 +131,7 @@ class Scene:
 
     @property
     def events(self) -> EventService:
-        office = self.office
-        return EventService(office.db, office.bus, office.crew, office.connections, office.settings)
+        return self.office.events()
 
     def ended(self, run_id: int) -> None:
         self.office.crew.until(lambda: self.runs.get(self.actor, run_id).ended, f"run {run_id} ends", 60)

@@ -247,7 +247,7 @@ def test_a_record_that_cannot_be_read_is_read_later(world: World, vendor: str, k
         body = {"contact": {"contact_id": theirs}}
     world.sandbox.fault(vendor, kind, match={"method": "GET", "path": f"{PATHS[vendor, 'companies']}/"})
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
-    world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], delivery(vendor, body, setup.secret))
+    world.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], delivery(vendor, body, setup.secret))
     world.quiet()
     assert [call for call in world.calls() if call["fault"]]
     world.check_agree()

@@ -40,7 +40,7 @@ def quiet_world(
 def edited(world: World, record: str) -> None:
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[FSM].connection_id)
     body = {"module": "Companies", "event": "edit", "id": record}
-    world.events.accept_webhook(FSM, setup.path.rsplit("/", 1)[1], delivery(FSM, body, setup.secret))
+    world.accept_webhook(FSM, setup.path.rsplit("/", 1)[1], delivery(FSM, body, setup.secret))
 
 
 def due(world: World, record: str, *, in_s: float, sent_s_ago: float | None = None, why: str = "retry") -> Lane:

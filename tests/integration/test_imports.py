@@ -450,12 +450,12 @@ def test_webhook_work_gives_way_and_what_comes_meanwhile_is_worked_on_afterwards
     token = setup.path.rsplit("/", 1)[1]
     body = {"module": "Companies", "event": "edit", "id": mine}
     world.sandbox.edit(FSM, "Companies", mine, Website="www.b.test")
-    world.events.accept_webhook(FSM, token, delivery(FSM, body, setup.secret))
+    world.accept_webhook(FSM, token, delivery(FSM, body, setup.secret))
     world.quiet()  # webhook work has had the orgs, and holds them softly
     assert world.office.sql("SELECT 1 FROM org_lease WHERE kind = 'webhook'")
     import_id = held.begin(FSM, "companies", "Company_Name\nZylker\n")
     world.sandbox.edit(FSM, "Companies", mine, Website="www.c.test")
-    world.events.accept_webhook(FSM, token, delivery(FSM, body, setup.secret))
+    world.accept_webhook(FSM, token, delivery(FSM, body, setup.secret))
     housekeeping.tick(world.office.ports)
     await_that(lambda: world.office.value("SELECT wanted_by FROM org_lease WHERE holder LIKE 'import%'"), "they ask")
     assert world.books(world.twin(mine) or "")["website"] == "www.b.test", "kept, and not worked on"

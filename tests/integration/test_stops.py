@@ -113,7 +113,7 @@ def test_the_whole_story_of_a_stop(world: World, sink: Sink) -> None:
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[FSM].connection_id)
     body = {"module": "Companies", "event": "edit", "id": company}
     request = delivery(FSM, body, setup.secret)
-    assert world.events.accept_webhook(FSM, setup.path.rsplit("/", 1)[1], request) == 0, "no events are taken"
+    assert world.accept_webhook(FSM, setup.path.rsplit("/", 1)[1], request) == 0, "no events are taken"
     with pytest.raises(Refused) as caught:
         world.runs.sync_now(world.actor, world.integration)
     assert caught.value.code == "NOT_ENABLED"

@@ -45,7 +45,7 @@ def tell(world: World, company: str, event: str = "edit") -> int:
     """How many events the webhook door took."""
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[FSM].connection_id)
     body = {"module": "Companies", "event": event, "id": company}
-    return world.events.accept_webhook(FSM, setup.path.rsplit("/", 1)[1], delivery(FSM, body, setup.secret))
+    return world.accept_webhook(FSM, setup.path.rsplit("/", 1)[1], delivery(FSM, body, setup.secret))
 
 
 def free(world: World) -> bool:

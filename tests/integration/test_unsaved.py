@@ -43,7 +43,7 @@ def told(world: World, vendor: str, record: str) -> None:
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
     edited = {"module": "Companies", "event": "edit", "id": record}
     request = delivery(vendor, edited if vendor == FSM else {"contact": {"contact_id": record}}, setup.secret)
-    assert world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], request) == 1
+    assert world.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], request) == 1
 
 
 def both_hold(world: World, company: str, website: str) -> None:

@@ -82,7 +82,7 @@ def test_a_webhook_of_zoho_invoice_reaches_fsm(world: World) -> None:
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[INVOICE].connection_id)
     body = {"contact": {"contact_id": customer}, "organization_id": world.sandbox.info["orgs"][INVOICE]}
     request = delivery(INVOICE, body, setup.secret)
-    assert world.events.accept_webhook(INVOICE, setup.path.rsplit("/", 1)[1], request) == 1
+    assert world.accept_webhook(INVOICE, setup.path.rsplit("/", 1)[1], request) == 1
     world.quiet()
     assert world.fsm(world.seed_of("Acme"))["Website"] == "www.a.test"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,14 +15,15 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from shared.bus import Bus, make_redis
-from shared.connectors.base import Connector
+from shared.bus import Bus, make_async_redis, make_redis
+from shared.connectors.base import Connector, WebhookRequest
 from shared.db.session import Database, make_engine
 from shared.engine import housekeeping
 from shared.engine.context import ConnectorPool, Ports
 from shared.engine.epoch import Epoch
 from shared.engine.keeper import Keeper
 from shared.engine.watchdog import Watchdog
+from shared.intake import Intake
 from shared.lease import Leases
 from shared.services.connections import Connected, ConnectionService
 from shared.services.events import EventService
@@ -67,6 +69,14 @@ class Office:
     @property
     def bus(self) -> Bus:
         return self.ports.bus
+
+    def intake(self) -> Intake:
+        return Intake(make_async_redis(self.settings), self.crew, self.settings.webhook_bound)
+
+    def events(self, intake: Intake | None = None) -> EventService:
+        """Without an intake, one that is never used: it has opened nothing."""
+        used = intake or self.intake()
+        return EventService(self.db, self.bus, self.crew, self.connections, self.settings, used)
 
     def sql(self, statement: str, **values: Any) -> list[Json]:
         with self.db.transaction() as session:
@@ -150,8 +160,19 @@ class World:
 
     @property
     def events(self) -> EventService:
-        office = self.office
-        return EventService(office.db, office.bus, office.crew, office.connections, office.settings)
+        return self.office.events()
+
+    def accept_webhook(self, vendor: str, path_token: str, request: WebhookRequest) -> int:
+        """As the door does with a delivery, on a loop of its own; whom it wakes has been woken when it returns."""
+
+        async def accepted() -> int:
+            intake = self.office.intake()
+            try:
+                return await self.office.events(intake).accept_webhook(vendor, path_token, request)
+            finally:
+                await intake.close()
+
+        return asyncio.run(accepted())
 
     # Runs.
 

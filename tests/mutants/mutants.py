@@ -6,6 +6,7 @@ changed, `put` raises MutantError, so that a mutant never misses its target in s
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import logging
@@ -109,8 +110,14 @@ def _record_acks_first(record_one: Function) -> Function:
 
 
 def _door_answers_first(accept: Function) -> Function:
-    def mutated(self: Any, vendor: Any, path_token: Any, request: Any) -> Any:
-        threading.Timer(0.2, accept, (self, vendor, path_token, request)).start()
+    under_way: set[Any] = set()
+
+    async def later(*delivery: Any) -> None:
+        await asyncio.sleep(0.2)
+        await accept(*delivery)
+
+    async def mutated(self: Any, vendor: Any, path_token: Any, request: Any) -> Any:
+        under_way.add(asyncio.create_task(later(self, vendor, path_token, request)))
         return 1
 
     return mutated
@@ -390,9 +397,9 @@ def _window_is_open(cut: Function) -> Function:
 # P13
 
 
-def _there_is_room(_check_room: Function) -> Function:
-    def mutated(self: Any, lanes: Any) -> None:
-        return
+def _there_is_room(add_arguments: Function) -> Function:
+    def mutated(deliveries: Any, bound: Any) -> Any:
+        return add_arguments(deliveries, None)
 
     return mutated
 
@@ -567,7 +574,7 @@ MUTANTS = _all(
         "no_door_bound",
         "P13",
         "the door takes whatever comes",
-        (Change("shared.services.events:EventService._check_room", _there_is_room),),
+        (Change("shared.intake:add_arguments", _there_is_room),),
     ),
     Mutant(
         "no_poller_bound",

@@ -27,7 +27,7 @@ from deploy.local.valkey import ValkeyServer
 from shared.db.repositories.connections import SEALED_COLUMNS
 from shared.vault import load_vault
 from tests.callers import Carrying
-from tests.e2e.world import BOOKS, FSM, World, _connected, await_that
+from tests.e2e.world import BOOKS, FSM, World, await_that, connected
 from tests.processes import command_lines
 from tests.security.monitor import Monitor, monitoring
 from tests.security.redis_users import GuardedValkey, url_of
@@ -91,7 +91,7 @@ def left() -> Iterator[Left]:
         try:
             with GuardedStack.start(options) as stack, httpx.Client(timeout=30, trust_env=False) as http:
                 with monitoring(valkey.url) as first:
-                    world = _connected(stack, http)
+                    world = connected(stack, http)
                     records = first_chapter(world)
                     look_at_flower(left, stack)
                 valkey.kill()
