@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from shared.db.sql import sql
 from shared.errors import LeaseLost, OrgHeld
 from shared.settings import Settings
 
@@ -86,7 +87,7 @@ class Held:
         return OrgHeld(message, holder=self.holder, since=self.since)
 
 
-_LOCK = text(
+_LOCK = sql(
     """
     SELECT l.*,
            l.expires_at > clock_timestamp() AS live,
@@ -98,16 +99,16 @@ _LOCK = text(
     FROM org_lease l WHERE l.org_id = ANY(:orgs) ORDER BY l.org_id FOR UPDATE OF l
     """
 )
-_COUNT = text("SELECT count(*) FROM org_lease WHERE org_id = ANY(:orgs)")
-_MAKE_ROW = text(
+_COUNT = sql("SELECT count(*) FROM org_lease WHERE org_id = ANY(:orgs)")
+_MAKE_ROW = sql(
     "INSERT INTO org_lease (org_id, workspace_id, fence) SELECT id, workspace_id, 0 FROM org WHERE id = ANY(:orgs) "
     "ORDER BY id ON CONFLICT (org_id) DO NOTHING"
 )
-_END_LOG = text(
+_END_LOG = sql(
     "UPDATE lease_log g SET released_at = clock_timestamp(), expires_at = l.expires_at FROM org_lease l "
     "WHERE g.released_at IS NULL AND g.org_id = l.org_id AND g.fence = l.fence AND l.org_id = ANY(:orgs)"
 )
-_TAKE = text(
+_TAKE = sql(
     """
     UPDATE org_lease SET holder = :holder, kind = :kind, integration_id = :integration, fence = :fence,
            taken_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => :ttl),
@@ -115,22 +116,22 @@ _TAKE = text(
     WHERE org_id = ANY(:orgs)
     """
 )
-_LOG = text(
+_LOG = sql(
     "INSERT INTO lease_log (org_id, fence, workspace_id, holder, kind, taken_at) "
     "SELECT org_id, fence, workspace_id, holder, kind, taken_at FROM org_lease WHERE org_id = ANY(:orgs)"
 )
-_EXTEND = text(
+_EXTEND = sql(
     """
     UPDATE org_lease SET expires_at = clock_timestamp() + make_interval(secs => :ttl)
     WHERE org_id = ANY(:orgs) AND holder = :holder AND fence = :fence AND expires_at > clock_timestamp()
     """
 )
-_WANT = text(
+_WANT = sql(
     "UPDATE org_lease SET wanted_by = :holder, wanted_at = clock_timestamp() "
     "WHERE org_id = ANY(:orgs) AND holder IS DISTINCT FROM :holder"
 )
 # A drainer joins without a lock that other drainers would wait for; a take-over and the end of a run wait for it.
-_JOIN = text(
+_JOIN = sql(
     """
     SELECT holder, kind, fence, taken_at, wanted_by, wanted_at, ending_at,
            extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_s,
@@ -140,7 +141,7 @@ _JOIN = text(
     ORDER BY org_id FOR KEY SHARE
     """
 )
-_CHECK = text(
+_CHECK = sql(
     """
     SELECT org_id FROM org_lease
     WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder AND (kind <> 'leaving' OR :pushed)
@@ -149,12 +150,12 @@ _CHECK = text(
     """
 )
 # An UPDATE alone would lock the rows in the order in which they lie on disk.
-_LOCK_OURS = text(
+_LOCK_OURS = sql(
     "SELECT org_id FROM org_lease WHERE org_id = ANY(:orgs) AND fence = :fence AND holder = :holder "
     "ORDER BY org_id FOR NO KEY UPDATE"
 )
-_END = text("UPDATE org_lease SET ending_at = clock_timestamp() WHERE org_id = ANY(:orgs) AND fence = :fence")
-_RELEASE = text(
+_END = sql("UPDATE org_lease SET ending_at = clock_timestamp() WHERE org_id = ANY(:orgs) AND fence = :fence")
+_RELEASE = sql(
     """
     WITH before AS (
         SELECT org_id, fence, expires_at FROM org_lease
@@ -167,7 +168,7 @@ _RELEASE = text(
     """
 )
 
-_LEAVE = text(
+_LEAVE = sql(
     """
     UPDATE org_lease l SET kind = 'leaving', ending_at = NULL
     WHERE l.org_id = :org AND EXISTS (
@@ -192,7 +193,7 @@ class Leases:
         Two takers cannot deadlock: rows are locked in the order of their ids.
         """
         started = time.monotonic()
-        ids = list(session.scalars(text("SELECT id FROM org ORDER BY id"))) if self._whole else sorted(orgs)
+        ids = list(session.scalars(sql("SELECT id FROM org ORDER BY id"))) if self._whole else sorted(orgs)
         if joining and (joined := self._joined(session, ids, holder, started)) is not None:
             return joined
         rows = self._lock(session, ids)
@@ -227,7 +228,7 @@ class Leases:
     def holder_for_events(self, session: Session, orgs: Sequence[int], webhook: Holder) -> Holder:
         """The run of this integration that has the orgs, else webhook work: events join a run that is on (LK-3)."""
         rows = session.execute(
-            text("SELECT holder, kind, integration_id FROM org_lease WHERE org_id = ANY(:orgs)"), {"orgs": list(orgs)}
+            sql("SELECT holder, kind, integration_id FROM org_lease WHERE org_id = ANY(:orgs)"), {"orgs": list(orgs)}
         ).all()
         names = {row.holder for row in rows if row.kind == "run" and row.integration_id == webhook.integration_id}
         if len(rows) == len(orgs) and len(names) == 1 and all(row.kind == "run" for row in rows):
@@ -237,7 +238,7 @@ class Leases:
     def may_end(self, session: Session, lease: Lease) -> bool:
         """Whether no batch is open under the lease; else no new one may join it until the run has ended."""
         busy = session.execute(
-            text("SELECT 1 FROM open_batch WHERE fence = :fence AND until > clock_timestamp() LIMIT 1"),
+            sql("SELECT 1 FROM open_batch WHERE fence = :fence AND until > clock_timestamp() LIMIT 1"),
             {"fence": lease.fence},
         ).first()
         if busy is not None:
@@ -285,7 +286,7 @@ class Leases:
 
     def held(self, session: Session, holder: str) -> list[tuple[int, int]]:
         """Whatever this holder has, (org, fence), locked: no batch opens under it until this transaction has ended."""
-        query = text("SELECT org_id, fence FROM org_lease WHERE holder = :holder ORDER BY org_id FOR UPDATE")
+        query = sql("SELECT org_id, fence FROM org_lease WHERE holder = :holder ORDER BY org_id FOR UPDATE")
         return [(row.org_id, row.fence) for row in session.execute(query, {"holder": holder})]
 
     def leave(self, session: Session, holder: str, held: Sequence[tuple[int, int]]) -> None:
@@ -304,7 +305,7 @@ class Leases:
 
     def _take(self, session: Session, orgs: list[int], holder: Holder, started: float) -> Lease:
         session.execute(_END_LOG, {"orgs": orgs})
-        fence = session.execute(text("SELECT nextval('fence_seq')")).scalar_one()
+        fence = session.execute(sql("SELECT nextval('fence_seq')")).scalar_one()
         values = {"holder": holder.name, "kind": holder.kind, "integration": holder.integration_id}
         session.execute(_TAKE, {**values, "orgs": orgs, "fence": fence, "ttl": self._ttl_s})
         session.execute(_LOG, {"orgs": orgs})

@@ -22,6 +22,7 @@ from shared.engine.epoch import Epoch
 from shared.engine.keeper import Keeper
 from shared.engine.watchdog import Watchdog
 from shared.errors import Unavailable
+from shared.integrations.registry import integrations
 from shared.lease import Leases
 from shared.observability import configure_logging
 from shared.points import run_test_hook
@@ -71,6 +72,7 @@ def open_runtime(settings: Settings) -> Runtime:
     def open_connector(connection_id: int) -> Connector:
         return service.open_connector(connection_id)
 
+    integrations()  # imported now, not while the first change waits for it
     epoch = Epoch(database, bus, settings.epoch_file)
     watchdog = Watchdog(settings.push_hard_deadline_s)
     ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector), epoch, watchdog)

@@ -47,6 +47,13 @@ class _NotSent(RetryableError):
     """The vendor was not reached: it cannot have counted the call."""
 
 
+class _NoCookies(httpx.Cookies):
+    """Vendors know us by our token. What else they send is not kept, and looking for it costs a twentieth of a call."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        return
+
+
 class VendorHttp:
     """Calls of one connection. `base_url` has no slash at its end; `org_query` goes with every call.
 
@@ -81,6 +88,7 @@ class VendorHttp:
         self._client = httpx.Client(
             transport=transport or DeadlineTransport(), timeout=TIMEOUT, follow_redirects=False, trust_env=False
         )
+        self._client._cookies = _NoCookies()  # there is no public way to have none
 
     def with_class(self, cls: CallClass) -> Self:
         """The same client and token, with calls that count for another class."""

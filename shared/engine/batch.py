@@ -10,13 +10,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 
 from shared.engine.agreed import all_agreed, from_base
 from shared.engine.context import Context, Ports
 from shared.engine.families import Families
 from shared.engine.invoices import InvoiceBook, Invoices
-from shared.engine.known import BindingRow, Known
+from shared.engine.known import BindingRow, Known, StagedRow
 from shared.engine.pusher import Pusher
 from shared.engine.reader import Reader, unreadable_fields
 from shared.engine.settle import Settler
@@ -26,9 +27,12 @@ from shared.errors import RetryableError
 from shared.lease import Lease
 from shared.points import at
 from shared.sync.events import ChangeEvent, Folded, Origin
-from shared.sync.model import Action, ActionKind, BindingState, Bound, Record, RecordId, Side
+from shared.sync.model import Action, ActionKind, BindingState, Bound, Pair, Record, RecordId, Side
 from shared.sync.plan import in_scope, plan
 from shared.sync.reasons import Code
+
+_QUIET = (ActionKind.ECHO, ActionKind.UNCHANGED)
+_EARLY, _LATE = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class Batch:
@@ -95,7 +99,7 @@ class Batch:
         try:
             self._reader.load(works)
             self._reader.lock_bound(works)
-            self._reader.read_sources(still_open(works))
+            self._reader.read_sources(still_open(works), late=self._late(works[0].pair, works[0].side))
             at("source.read")
             self._reader.lock_unbound(works)
             self._families.tell(still_open(works))
@@ -106,6 +110,13 @@ class Batch:
             for work in works:
                 self._settler.wait(work, error.code, in_s=error.retry_after_s)
 
+    def _late(self, pair: Pair, side: Side) -> bool:
+        """Whether a bound record can be read when its turn to be merged comes, so that it is not read once more before
+        it is written: where each takes calls of its own, and nothing else is told by it."""
+        facts = self._context.facts
+        alone = facts[pair.name, side].read_batch == 1 and facts[pair.name, side.other].update_batch == 1
+        return alone and pair.parent is None and self._context.inside(pair.name, side) is None
+
     def _process_bound(self, works: Sequence[Work]) -> None:
         """First with the twin as it is known: an echo, or a change of nothing mapped, costs no second read."""
         need: list[Work] = []
@@ -113,9 +124,12 @@ class Batch:
             if work.binding is None:
                 continue
             work.twin_id = work.binding.id(work.side.other)
-            if not self._moved(work, work.side) and not self._quiet(work, work.binding):
+            if work.late or not self._ends_quietly(work):
                 need.append(work)
         self._merge(need)
+
+    def _ends_quietly(self, work: Work) -> bool:
+        return self._moved(work, work.side) or (work.binding is not None and self._quiet(work, work.binding))
 
     def _moved(self, work: Work, side: Side) -> bool:
         """Whether the record at `side` gained a parent, and goes on as that one's by an event of its own (DU-10)."""
@@ -150,14 +164,40 @@ class Batch:
             return
         width = self._context.facts[works[0].pair.name, works[0].side.other].update_batch
         for chunk in chunks(works, width):
-            self._reader.fetch_twins(chunk)
-            for work in still_open(chunk):
+            late = [work for work in chunk if work.late]
+            self._fetch(late, _own_side)
+            for work in still_open(late):
+                self._ends_quietly(work)
+            self._fetch([work for work in still_open(chunk) if work.twin is None], _other_side)
+            self._decide(still_open(chunk))
+            self._push(chunk)
+
+    def _fetch(self, works: Sequence[Work], side_of: Callable[[Work], Side]) -> None:
+        """Just before what may be written is."""
+        self._reader.fetch_twins([work for work in works if side_of(work) is not work.side])
+        self._reader.fetch_sources([work for work in works if side_of(work) is work.side])
+        for work in works:
+            work.fresh.add(side_of(work))
+
+    def _decide(self, works: Sequence[Work]) -> None:
+        """With what was listed, or read with many others, as long as that will do: a record that is written is read
+        first (P5), and one whose time decides, where a list hid it (DU-6). What that shows may say otherwise."""
+        undecided = list(works)
+        while undecided:
+            stale: dict[int, frozenset[Side]] = {}
+            for work in undecided:
                 if work.twin is None and work.binding is None:  # found by search, gone by now
                     self._settler.wait(work, Code.VENDOR_UNAVAILABLE, in_s=self._settler.soon_s)
-                else:
-                    self._decide(work)
-            self._freshen(still_open(chunk))
-            self._push(chunk)
+                    continue
+                action = self._plan(work, work.twin)
+                stale[id(work)] = self._stale(work, action)
+                if not stale[id(work)]:
+                    self._take(work, action)
+            undecided = [work for work in still_open(undecided) if stale[id(work)]]
+            for own in (False, True):
+                side_of = _own_side if own else _other_side
+                self._fetch([work for work in still_open(undecided) if side_of(work) in stale[id(work)]], side_of)
+            undecided = still_open(undecided)
 
     def _push(self, works: Sequence[Work]) -> None:
         self._pusher.push(still_open(works))
@@ -169,36 +209,56 @@ class Batch:
         if work.source is None:
             self._settler.done(work, self._plan(work, None))
             return True
-        if binding.state != "live" or binding.bound.pending or not all_agreed(work.pair, binding.bound.base):
+        if binding.state != "live" or binding.bound.pending:
             return False
         if any(event.origin is Origin.MANUAL for event in work.folded.events):
             return False
-        twin = _twin_as_known(work, binding)
+        if (listed := _listed_twin(work, binding)) is not None:
+            work.twin, work.twin_listed = listed.record, True
+            work.read_at[work.side.other] = listed.read_at
+        twin = work.twin or _twin_as_agreed(work, binding)
         action = self._plan(work, twin) if twin else None
-        if action is None or action.kind not in (ActionKind.ECHO, ActionKind.UNCHANGED):
+        if action is None or action.kind not in _QUIET or (work.twin_listed and self._stale(work, action)):
             return False
-        self._settler.done(work, action)
+        self._take(work, action)
         return True
 
-    def _freshen(self, works: Sequence[Work]) -> None:
-        """A source is read once more where it is written (P5), or where its time decides and a list hid it (DU-6)."""
-        touched = [work for work in works if work.action and (work.action.writes.get(work.side) or _time_decides(work))]
-        self._reader.fetch_sources(touched)
-        for work in still_open(touched):
-            self._decide(work)
+    def _stale(self, work: Work, action: Action) -> frozenset[Side]:
+        """The sides that must be read before it is done. A list's word is taken for an agreement, and for a value that
+        is written to the other side; whatever else it says is seen by a read."""
+        stale = {side for side in Side if action.writes.get(side)}
+        if work.twin_listed and action.kind not in (*_QUIET, ActionKind.UPDATE):
+            stale.add(work.side.other)
+        hidden = {side for side in Side if (one := work.listed_row(side)) is not None and one.modified_at is None}
+        if hidden and self._time_decides(work, hidden):
+            stale |= hidden
+        return frozenset(stale - work.fresh)
+
+    def _time_decides(self, work: Work, hidden: set[Side]) -> bool:
+        """A conflict, or a first match, goes to the later modified time, and not every vendor's list shows it."""
+        tried = []
+        for left, right in ((_EARLY, _LATE), (_LATE, _EARLY)):
+            times = {Side.LEFT: left, Side.RIGHT: right}
+            as_if = {
+                side: record and (replace(record, modified_at=times[side]) if side in hidden else record)
+                for side in Side
+                for record in [work.record(side)]
+            }
+            action = self._planned(work, as_if[Side.LEFT], as_if[Side.RIGHT])
+            tried.append((action.kind, action.writes, action.conflicts))
+        return tried[0] != tried[1]
 
     def _plan(self, work: Work, twin: Record | None) -> Action:
-        left, right = work.sides(twin)
+        return self._planned(work, *work.sides(twin))
+
+    def _planned(self, work: Work, left: Record | None, right: Record | None) -> Action:
         bound = work.binding.bound if work.binding else None
         if bound is None and left and right and work.drafted is not None:
             bound = Bound(left.id, right.id, work.drafted, unread=frozenset({work.made_side}))
         action = plan(work.pair, self._context.policy, work.side, left, right, bound, work.family)
-        if work.binding is None and action.kind in (ActionKind.UNCHANGED, ActionKind.ECHO):
+        if work.binding is None and action.kind in _QUIET:
             return replace(action, kind=ActionKind.BIND)
         return action
-
-    def _decide(self, work: Work) -> None:
-        self._take(work, self._plan(work, work.twin))
 
     def _take(self, work: Work, action: Action) -> None:
         work.action = action
@@ -229,30 +289,36 @@ def _by_pair_and_side(works: Sequence[Work]) -> list[list[Work]]:
     return list(parts.values())
 
 
-def _time_decides(work: Work) -> bool:
-    """A conflict, or a first match, goes to the later modified time, and not every vendor's list shows it."""
-    if work.source is None or work.source.modified_at is not None or work.action is None:
-        return False
-    first = work.binding is None or not all_agreed(work.pair, work.binding.bound.base)
-    return bool(work.action.conflicts) or (first and bool(work.action.writes))
+def _own_side(work: Work) -> Side:
+    return work.side
 
 
-def _twin_as_known(work: Work, binding: BindingRow) -> Record | None:
-    """The twin without reading it: as listed by the same run, else as last agreed. None: it must be read.
+def _other_side(work: Work) -> Side:
+    return work.side.other
 
-    A run's event speaks for both ends. Where its list is not at hand (a second try, a record that failed before) the
-    change may be the twin's alone.
+
+def _listed_twin(work: Work, binding: BindingRow) -> StagedRow | None:
+    """The twin as listed by the same run: one event speaks for both ends. None: it was not, or lacks what is asked of
+    it, or was settled since (P5)."""
+    side = work.side.other
+    if binding.bound.deactivated or work.staged is None or work.staged.verdict != "both":
+        return None
+    listed = work.staged.twin
+    if listed is None or not listed.usable(work.pair, side) or binding.updated_at >= listed.read_at:
+        return None
+    return None if unreadable_fields(work.pair, side, listed.record) else listed
+
+
+def _twin_as_agreed(work: Work, binding: BindingRow) -> Record | None:
+    """The twin as it was last agreed, where it has not changed since as far as lists tell. None: it must be read.
+
+    Where a run's list is not at hand (a second try, a record that failed before) the change may be the twin's alone.
     """
     side = work.side.other
     if binding.bound.deactivated or (work.staged is None and work.folded.run_id is not None):
         return None
-    if work.staged is None or work.staged.verdict == "pair":
-        if binding.hash(side) is None:  # it was seen to differ
-            return None
-        return from_base(work.pair, binding.bound.base, side, binding.id(side))
-    listed = work.staged.twin if work.staged.verdict == "both" else None
-    if listed is None or not listed.usable(work.pair, side) or binding.updated_at >= listed.read_at:
+    if work.staged is not None and work.staged.verdict != "pair":
         return None
-    if unreadable_fields(work.pair, side, listed.record):
+    if binding.hash(side) is None or not all_agreed(work.pair, binding.bound.base):  # it was seen to differ
         return None
-    return listed.record
+    return from_base(work.pair, binding.bound.base, side, binding.id(side))

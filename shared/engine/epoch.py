@@ -15,12 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from shared.bus import Bus, RedisServer
 from shared.db.queries import imports
 from shared.db.session import Database
+from shared.db.sql import sql
 from shared.engine.notices import note_end
 from shared.errors import Unavailable
 
@@ -45,8 +46,8 @@ class Epoch:
     def tick(self) -> None:
         """Compares, repairs, and raises the count. Raises Unavailable where a store is away."""
         with self._db.transaction() as session:
-            session.execute(text("INSERT INTO installation (id) VALUES (1) ON CONFLICT DO NOTHING"))
-            row = session.execute(text("SELECT * FROM installation WHERE id = 1 FOR UPDATE")).one()
+            session.execute(sql("INSERT INTO installation (id) VALUES (1) ON CONFLICT DO NOTHING"))
+            row = session.execute(sql("SELECT * FROM installation WHERE id = 1 FOR UPDATE")).one()
             there = self._bus.server()
             epoch, mirrored = row.epoch, max(there.epoch, self._of_file())
             if mirrored > epoch + 1:
@@ -61,7 +62,7 @@ class Epoch:
             marker = marker or uuid.uuid4().hex
             self._mirror(epoch + 1, marker)
             session.execute(
-                text("UPDATE installation SET epoch = :epoch, redis_marker = :marker, redis_server = :server"),
+                sql("UPDATE installation SET epoch = :epoch, redis_marker = :marker, redis_server = :server"),
                 {"epoch": epoch + 1, "marker": marker, "server": there.run_id},
             )
         self._note(epoch + 1)
@@ -72,7 +73,7 @@ class Epoch:
 
     def check(self, session: Session) -> None:
         """Before a lease is taken: raises Unavailable where this process has seen a later Postgres than this one."""
-        found = session.execute(text("SELECT epoch FROM installation WHERE id = 1")).scalar() or 0
+        found = session.execute(sql("SELECT epoch FROM installation WHERE id = 1")).scalar() or 0
         if found < self._seen:
             raise Unavailable("The database went back in time; work goes on as soon as that is repaired.")
         self._note(found)
@@ -105,11 +106,9 @@ def _torn(row: Row[Any], server: RedisServer) -> bool:
 
 def _all_due(session: Session) -> None:
     """A watermark with its overlap finds creates and changes again, a full comparison deletions (TR-13)."""
-    session.execute(text("UPDATE integration SET compared_at = NULL"))
+    session.execute(sql("UPDATE integration SET compared_at = NULL"))
     session.execute(
-        text(
-            "UPDATE integration SET next_run_at = clock_timestamp() WHERE state = 'enabled' AND fetched_at IS NOT NULL"
-        )
+        sql("UPDATE integration SET next_run_at = clock_timestamp() WHERE state = 'enabled' AND fetched_at IS NOT NULL")
     )
 
 
@@ -117,23 +116,23 @@ def _after_restore(session: Session) -> None:
     """Reliability section 3: fences jump, all leases end, and every integration must bind what was made since, by a
     fetch, before it may create. Intents of the backup's time stay, in doubt: they are looked up first."""
     jump = "SELECT setval(CAST(:name AS regclass), nextval(CAST(:name AS regclass)) + :by)"
-    session.execute(text(jump), {"name": "fence_seq", "by": FENCE_JUMP})
-    runs = session.execute(text("SELECT pg_get_serial_sequence('run', 'id')")).scalar_one()
-    session.execute(text(jump), {"name": runs, "by": RUN_JUMP})
-    session.execute(text("SELECT 1 FROM org_lease ORDER BY org_id FOR UPDATE"))
+    session.execute(sql(jump), {"name": "fence_seq", "by": FENCE_JUMP})
+    runs = session.execute(sql("SELECT pg_get_serial_sequence('run', 'id')")).scalar_one()
+    session.execute(sql(jump), {"name": runs, "by": RUN_JUMP})
+    session.execute(sql("SELECT 1 FROM org_lease ORDER BY org_id FOR UPDATE"))
     session.execute(
-        text(
+        sql(
             "UPDATE org_lease SET holder = NULL, kind = NULL, integration_id = NULL, expires_at = NULL, "
             "wanted_by = NULL, wanted_at = NULL"
         )
     )
-    session.execute(text("UPDATE lease_log SET released_at = clock_timestamp() WHERE released_at IS NULL"))
-    session.execute(text("DELETE FROM open_batch"))
-    session.execute(text("UPDATE intent SET state = 'in_doubt'"))
-    session.execute(text("UPDATE due SET run_id = NULL"))
-    session.execute(text("DELETE FROM staged"))
+    session.execute(sql("UPDATE lease_log SET released_at = clock_timestamp() WHERE released_at IS NULL"))
+    session.execute(sql("DELETE FROM open_batch"))
+    session.execute(sql("UPDATE intent SET state = 'in_doubt'"))
+    session.execute(sql("UPDATE due SET run_id = NULL"))
+    session.execute(sql("DELETE FROM staged"))
     ended = session.scalars(
-        text(
+        sql(
             "UPDATE run SET state = 'failed', ended_at = clock_timestamp(), pending = 0, waiting_for = NULL, "
             "error_code = :code, error_detail = 'The database was restored from a backup while this sync was on.' "
             "WHERE kind <> 'webhook' AND ended_at IS NULL RETURNING id"
@@ -144,10 +143,10 @@ def _after_restore(session: Session) -> None:
         note_end(session, run_id)
     # What it wrote since the backup is not known any more: whoever imports the rest again finds it by its match key.
     imports.end_all(session, RESTORED, "The database was restored from a backup while this import was on.")
-    session.execute(text("UPDATE integration SET next_run_at = clock_timestamp() WHERE fetched_at IS NOT NULL"))
-    session.execute(text("UPDATE integration SET fetched_at = NULL, compared_at = NULL WHERE fetched_at IS NOT NULL"))
+    session.execute(sql("UPDATE integration SET next_run_at = clock_timestamp() WHERE fetched_at IS NOT NULL"))
+    session.execute(sql("UPDATE integration SET fetched_at = NULL, compared_at = NULL WHERE fetched_at IS NOT NULL"))
     session.execute(
-        text(
+        sql(
             """
             INSERT INTO run (workspace_id, integration_id, kind, trigger, state, pending, queued, report)
             SELECT workspace_id, id, 'fetch', 'restored', 'queued', 0, 0, '{}' FROM integration

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import text
-
 from shared.bus import Bus, Lane
 from shared.db.session import Database
+from shared.db.sql import sql
 from shared.engine.epoch import Epoch
 from shared.engine.watchdog import Watchdog
 from shared.errors import BothwaysError, LeaseLost
@@ -25,7 +24,7 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 _RENEW_CLAIMS = {
-    table: text(
+    table: sql(
         f"UPDATE {table} SET claimed_until = clock_timestamp() + make_interval(secs => :s) "
         "WHERE id = :id AND claimed_by = :owner"
     )
@@ -51,6 +50,7 @@ class Keeper:
         self._batch_s = settings.scaled(settings.lease_ttl_s)
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._lane_lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
         self._batches: set[str] = set()
         self._leased: dict[int, Lease] = {}
@@ -76,13 +76,13 @@ class Keeper:
         """Whether this caller is now the lane's drainer; while it is, the lock is renewed."""
         if not self._bus.lock_lane(lane, token, self.lane_ttl_s):
             return False
-        with self._lock:
+        with self._lane_lock:
             self._lanes[token] = lane
         return True
 
     def leave_lane(self, lane: Lane, token: str) -> bool:
         """True: somebody knocked meanwhile; wake the lane again."""
-        with self._lock:
+        with self._lane_lock:  # whose renewal is under way now: it must not come after this
             self._lanes.pop(token, None)
         return self._bus.unlock_lane(lane, token)
 
@@ -155,7 +155,7 @@ class Keeper:
             try:
                 self._bus.unlock_roots(roots, token)
                 with self._db.transaction() as session:
-                    session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})
+                    session.execute(sql("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})
             except BaseException:
                 with self._lock:
                     self._abandoned += left[done:]
@@ -183,9 +183,13 @@ class Keeper:
         self._beaten(began)
         self._epoch.note()
         with self._lock:
-            lanes, claims = dict(self._lanes), dict(self._claims)
-        for token, lane in lanes.items():
-            self._bus.lock_lane(lane, token, self.lane_ttl_s)
+            claims = dict(self._claims)
+        with self._lane_lock:
+            tokens = list(self._lanes)
+        for token in tokens:
+            with self._lane_lock:
+                if token in self._lanes:
+                    self._bus.lock_lane(self._lanes[token], token, self.lane_ttl_s)
         if claims:
             with self._db.transaction() as session:
                 for (table, claimed_id), owner in claims.items():
@@ -208,7 +212,7 @@ class Keeper:
         if batches:
             with self._db.transaction() as session:
                 session.execute(
-                    text(
+                    sql(
                         # What lapsed while this process stood still is over: others went on without it.
                         "UPDATE open_batch SET until = clock_timestamp() + make_interval(secs => :s) "
                         "WHERE id = ANY(:ids) AND until > clock_timestamp()"

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import text
 
 from shared.db.session import Database
+from shared.db.sql import sql
 from shared.engine.context import Context
 from shared.engine.outcome import BindingSave
 from shared.lease import Lease, Leases
@@ -131,10 +131,11 @@ class StagedRow:
     """The other end of the binding, where that was listed too."""
 
     def usable(self, pair: Pair, side: Side) -> bool:
-        """A thin row will do where it shows every mapped field, and whose it is."""
+        """A thin row will do where it shows every mapped field, of which type it is, and whose."""
         if self.record.complete:
             return True
         names = [line.field(side) for line in pair.mapping] + ([pair.parent.field(side)] if pair.parent else [])
+        names += pair.scope.get(side, ())
         return all(name in self.record.fields for name in names)
 
 
@@ -148,7 +149,7 @@ class Known:
         if not ids:
             return {}
         column = "left_id" if side is Side.LEFT else "right_id"
-        query = text(
+        query = sql(
             "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
             f"AND {column} = ANY(:ids)"
         )
@@ -167,7 +168,7 @@ class Known:
     ) -> dict[RecordId, dict[RecordId, BindingRow]]:
         """Of records that live inside these at `side`: by the parent's id, then by their own."""
         column = "left_id" if side is Side.LEFT else "right_id"
-        query = text(
+        query = sql(
             "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
             f"AND strpos({column}, '.') > 0 AND split_part({column}, '.', 1) = ANY(:parents)"
         )
@@ -186,7 +187,7 @@ class Known:
 
     def parents_under_way(self, pair: str, side: Side, ids: Sequence[str]) -> tuple[set[RecordId], set[RecordId]]:
         """Of records that are not bound: those that somebody is at work on, or that wait; and those that failed."""
-        query = text(
+        query = sql(
             """
             SELECT p.id, d.why = 'failed' AS failed,
                 coalesce(d.why <> 'failed', false) OR EXISTS (
@@ -211,7 +212,7 @@ class Known:
         """Those that are set aside, and why: `unbound` (DU-1) or `kept_by_clone` (DU-3)."""
         if not ids:
             return {}
-        query = text(
+        query = sql(
             "SELECT record_id, why FROM aside WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
             "AND side = :side AND record_id = ANY(:ids)"
         )
@@ -228,7 +229,7 @@ class Known:
     def intents(self, pair: str, side: Side, ids: Sequence[str]) -> dict[RecordId, IntentRow]:
         if not ids:
             return {}
-        query = text(
+        query = sql(
             "SELECT record_id, name, folded_key, draft, state, looks, "
             "coalesce(extract(epoch FROM clock_timestamp() - first_look_at), 0)::float8 AS looked "
             "FROM intent WHERE integration_id = :integration AND pair = :pair AND side = :side "
@@ -246,7 +247,7 @@ class Known:
 
     def intents_named(self, pair: str, keys: Sequence[str]) -> dict[str, list[tuple[Side, RecordId]]]:
         """Records of which a twin is being made, or may have been, under each of these folded keys."""
-        query = text(
+        query = sql(
             "SELECT folded_key, side, record_id FROM intent "
             "WHERE integration_id = :integration AND pair = :pair AND folded_key = ANY(:keys)"
         )
@@ -278,7 +279,7 @@ class Known:
 
     def making_since_ms(self, pair: str, side: Side) -> float | None:
         """Since when (epoch ms) a batch that is still open makes twins of records at `side`; None: none does."""
-        query = text(
+        query = sql(
             "SELECT extract(epoch FROM min(i.created_at))::float8 * 1000 FROM intent i "
             "JOIN open_batch b ON b.id = i.batch_id AND b.until > clock_timestamp() "
             "WHERE i.integration_id = :integration AND i.pair = :pair AND i.side = :side"
@@ -297,7 +298,7 @@ class Known:
         """
         if not drafts:
             return set()
-        query = text(
+        query = sql(
             """
             WITH bound AS MATERIALIZED (
                 SELECT 'left' AS side, left_id AS record FROM binding WHERE left_org_id = :left
@@ -360,9 +361,9 @@ class Known:
         if not runs:
             return {}
         trust_s = 1.0 * LIST_TRUST_S
-        query = text(
-            "SELECT *, read_at + make_interval(secs => :trust) > clock_timestamp() AS fresh FROM staged "
-            "WHERE run_id = ANY(:runs) AND pair = :pair AND side = :side AND record_id = ANY(:ids)"
+        query = sql(
+            "SELECT *, coalesce(absent_at, read_at) + make_interval(secs => :trust) > clock_timestamp() AS fresh "
+            "FROM staged WHERE run_id = ANY(:runs) AND pair = :pair AND side = :side AND record_id = ANY(:ids)"
         )
         values = {
             "runs": list(runs),
@@ -408,7 +409,7 @@ def _pushes(pushes: Sequence[Push]) -> str:
     )
 
 
-_KEEP_ORIGINALS = text(
+_KEEP_ORIGINALS = sql(
     """
     INSERT INTO aside (workspace_id, left_org_id, right_org_id, pair, side, record_id, why, other_id)
     SELECT :workspace, :left, :right, CAST(:pair AS varchar), k.side, k.record, 'kept_by_clone', k.other
@@ -420,7 +421,7 @@ _PUSHES = (
     "jsonb_to_recordset(CAST(:pushes AS jsonb)) AS p(left_id text, right_id text, version integer, base jsonb, "
     "unread jsonb, pending jsonb)"
 )
-_NOTE_PUSH = text(
+_NOTE_PUSH = sql(
     f"""
     UPDATE binding b SET pending = p.pending, base = p.base, version = b.version + 1, fence = :fence FROM {_PUSHES}
     WHERE b.left_org_id = :left AND b.right_org_id = :right AND b.pair = :pair AND b.left_id = p.left_id
@@ -428,7 +429,7 @@ _NOTE_PUSH = text(
     RETURNING b.*
     """
 )
-_BIND_PUSH = text(
+_BIND_PUSH = sql(
     f"""
     INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, unread, version,
         fence, bound_by_run, updated_at, pending)

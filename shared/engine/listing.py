@@ -6,6 +6,7 @@ dropped, the others wait in `staged` for their event.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from shared.connectors.base import ListOrder, ModuleFacts, Page
+from shared.db.sql import sql
 from shared.engine.agreed import iso, listed_hash
 from shared.engine.context import Context, Orders, Ports
 from shared.engine.families import changed_inside
@@ -35,7 +37,8 @@ from shared.sync.reasons import Code
 from shared.sync.values import encode_fields
 from shared.sync.watermark import window_start
 
-MANY_ROWS = 5_000
+MANY_ROWS = 500
+"""From here on Postgres is told what is in the lists: what it takes for one row costs too much as each with each."""
 FAMILIES_CHUNK = 50
 
 
@@ -79,7 +82,7 @@ class Listing:
         if not whole and order is not ListOrder.WHOLE:
             # Where the mapping changed since, each bound record is due (FM-4): then there is no mark.
             marks = session.execute(
-                text(
+                sql(
                     "SELECT w.read_from FROM watermark w JOIN integration i ON i.id = w.integration_id "
                     "WHERE i.id = :i AND w.pair = ANY(:pairs) AND w.side = :side "
                     "AND coalesce(CAST(i.mapping_changed->>w.pair AS timestamptz) < w.read_from, true)"
@@ -90,7 +93,7 @@ class Listing:
             mark = read_from[0] if len(read_from) == len(served) else None
             since = window_start(mark, self._ports.settings.overlap_s)
         session.execute(
-            text(
+            sql(
                 """
                 INSERT INTO listing (run_id, pair, side, workspace_id, since, cursor, done, whole, rows, read_at)
                 VALUES (:run, :pair, :side, :workspace, :since, NULL, :done, :whole, 0, clock_timestamp())
@@ -116,13 +119,13 @@ class Listing:
             self._list_page(listing)
         with self._ports.db.transaction() as session:
             self._ports.leases.check(session, self._lease)
-            session.execute(text("UPDATE run SET state = 'matching' WHERE id = :run"), {"run": self._id})
+            session.execute(sql("UPDATE run SET state = 'matching' WHERE id = :run"), {"run": self._id})
         return True
 
     def _next_listing(self) -> Row[Any] | None:
         with self._ports.db.transaction() as session:
             return session.execute(
-                text("SELECT * FROM listing WHERE run_id = :run AND NOT done ORDER BY pair, side LIMIT 1"),
+                sql("SELECT * FROM listing WHERE run_id = :run AND NOT done ORDER BY pair, side LIMIT 1"),
                 {"run": self._id},
             ).first()
 
@@ -143,8 +146,8 @@ class Listing:
             else:
                 self._stage_orders(session, side, rows, read_at)
             session.execute(
-                text(
-                    "UPDATE listing SET cursor = :cursor, done = :done, rows = rows + :n, "
+                sql(
+                    "UPDATE listing SET cursor = :cursor, done = :done, rows = rows + :n, digest = :digest, "
                     "vendor_at = coalesce(vendor_at, CAST(:vendor_at AS timestamptz)), "
                     "read_at = CASE WHEN cursor IS NULL THEN CAST(:read_at AS timestamptz) ELSE read_at END "
                     "WHERE run_id = :run AND pair = ANY(:pairs) AND side = :side"
@@ -156,6 +159,7 @@ class Listing:
                     "cursor": page.next_cursor,
                     "done": done,
                     "n": len(page.rows),
+                    "digest": digest_of(listing.digest, page.rows),
                     "vendor_at": page.at if listing.cursor is None else None,
                     "read_at": read_at,
                 },
@@ -164,7 +168,7 @@ class Listing:
 
     def _now(self) -> datetime:
         with self._ports.db.transaction() as session:
-            now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+            now: datetime = session.execute(sql("SELECT clock_timestamp()")).scalar_one()
             return now
 
     def _stage(
@@ -272,7 +276,7 @@ class Listing:
 
     def _bindings(self, session: Session, pair: str, side: Side, rows: Sequence[Record]) -> dict[RecordId, BindingRow]:
         found = session.execute(
-            text(
+            sql(
                 "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
                 f"AND {side.value}_id = ANY(:ids)"
             ),
@@ -338,7 +342,7 @@ class Listing:
         verdicts = ["pair", "both", "twin"] + ([] if fetches else ["create", "look"])
         with self._ports.db.transaction() as session:
             return session.execute(
-                text(
+                sql(
                     "SELECT record_id, twin_id FROM staged WHERE run_id = :run AND pair = :pair AND side = :side "
                     "AND NOT complete AND NOT inactive AND read_at > to_timestamp(0) AND verdict = ANY(:verdicts) "
                     "AND record_id > :after ORDER BY record_id LIMIT :n"
@@ -386,7 +390,7 @@ class Listing:
     def _bindings_inside(self, session: Session, inner: str, side: Side, parent_id: str) -> dict[RecordId, BindingRow]:
         column = f"{side.value}_id"
         found = session.execute(
-            text(
+            sql(
                 "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
                 f"AND strpos({column}, '.') > 0 AND split_part({column}, '.', 1) = :parent"
             ),
@@ -406,7 +410,7 @@ class Listing:
 
     def whole(self, session: Session) -> dict[str, bool]:
         rows = session.execute(
-            text("SELECT pair, bool_and(whole) AS whole FROM listing WHERE run_id = :run GROUP BY pair"),
+            sql("SELECT pair, bool_and(whole) AS whole FROM listing WHERE run_id = :run GROUP BY pair"),
             {"run": self._id},
         )
         return {row.pair: row.whole for row in rows}
@@ -414,10 +418,10 @@ class Listing:
     def note_size(self) -> None:
         """On tables that were filled a moment ago the planner takes a nested loop for the join of two long lists."""
         with self._ports.db.transaction() as session:
-            query = text("SELECT sum(rows) FROM listing WHERE run_id = :run")
+            query = sql("SELECT sum(rows) FROM listing WHERE run_id = :run")
             if (session.execute(query, {"run": self._id}).scalar() or 0) >= MANY_ROWS:
-                session.execute(text("ANALYZE staged"))
-                session.execute(text("ANALYZE binding"))
+                session.execute(sql("ANALYZE staged"))
+                session.execute(sql("ANALYZE binding"))
 
 
 def _is_due(orders: Orders, row: Record) -> bool:
@@ -434,7 +438,7 @@ def _save_staged(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     session.execute(_STAGE, {"rows": orjson.dumps(list(latest.values())).decode()})
 
 
-_STAGE = text(
+_STAGE = sql(
     """
     INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, modified_at,
         folded_key, second_key, read_at, state)
@@ -449,13 +453,13 @@ _STAGE = text(
     """
 )
 # A listed row, by a read of the whole record. Its key stays: by that it was matched.
-_COMPLETE = text(
+_COMPLETE = sql(
     """
     UPDATE staged SET fields = CAST(:fields AS jsonb), complete = true, modified_at = :modified, read_at = :read_at
     WHERE run_id = :run AND pair = :pair AND side = :side AND record_id = :record
     """
 )
-_STAGE_GONE = text(
+_STAGE_GONE = sql(
     """
     INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, folded_key, read_at,
         state, verdict)
@@ -464,7 +468,7 @@ _STAGE_GONE = text(
     """
 )
 # Of a run that compares: bound, as it was, and there.
-_SEEN = text(
+_SEEN = sql(
     """
     INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, folded_key, read_at,
         state, verdict)
@@ -473,6 +477,13 @@ _SEEN = text(
     ON CONFLICT DO NOTHING
     """
 )
+
+
+def digest_of(before: str, rows: Sequence[Record]) -> str:
+    """Of the ids of a list in the order that it had, page by page; "" for none."""
+    for row in rows:
+        before = hashlib.sha256(f"{before} {row.id}".encode()).hexdigest()
+    return before
 
 
 def _cut(page: Page, facts: ModuleFacts, since: datetime | None) -> tuple[Sequence[Record], bool]:

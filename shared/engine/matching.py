@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from shared.db.sql import sql
 from shared.engine.context import Context
 from shared.sync.model import Pair, Policy, Side
 from shared.sync.values import UNREADABLE
@@ -163,27 +163,27 @@ def match_staged(
         binds = whole[name] and not clones
         values = _values(context, run_id, fence, name)
         _mark_bound(session, values)
-        session.execute(text(_ASIDE), values)
+        session.execute(sql(_ASIDE), values)
         making = _MAKING_INSIDE if pair.parent is not None else _MAKING
-        session.execute(text(_SEVERAL), {**values, "verdict": "tied" if pair.breaks_ties else "ambiguous"})
+        session.execute(sql(_SEVERAL), {**values, "verdict": "tied" if pair.breaks_ties else "ambiguous"})
         if pair.breaks_ties:
             if binds:
-                session.execute(text(_BIND_TIED.format(making=making.format(row="s"))), values)
+                session.execute(sql(_BIND_TIED.format(making=making.format(row="s"))), values)
                 _mark_bound(session, values)
-            session.execute(text(_UNTIED.format(both=_BOTH if binds else "false")), values)
+            session.execute(sql(_UNTIED.format(both=_BOTH if binds else "false")), values)
         if binds:
-            session.execute(text(_BIND.format(making=making.format(row="l"))), values)
+            session.execute(sql(_BIND.format(making=making.format(row="l"))), values)
             _mark_bound(session, values)
         if pair.names:
-            session.execute(text(_AMBIGUOUS_NAMES.format()), values)
+            session.execute(sql(_AMBIGUOUS_NAMES.format()), values)
             if binds:
-                session.execute(text(_BIND_NAMES.format(making=making.format(row="s"))), values)
+                session.execute(sql(_BIND_NAMES.format(making=making.format(row="s"))), values)
                 _mark_bound(session, values)
         for side in Side:
             _give_the_rest(session, context, values, pair, side, whole=whole[name], clones=clones)
         left_newer = _RIDE.format(when="AND l.modified_at > r.modified_at")
-        session.execute(text(left_newer), {**values, "keep": "left", "ride": "right"})
-        session.execute(text(_RIDE.format(when="")), {**values, "keep": "right", "ride": "left"})
+        session.execute(sql(left_newer), {**values, "keep": "left", "ride": "right"})
+        session.execute(sql(_RIDE.format(when="")), {**values, "keep": "right", "ride": "left"})
 
 
 def _give_the_rest(
@@ -202,7 +202,7 @@ def _give_the_rest(
     if sure and other in pair.stranger:
         more["sharing"] = [name for name in context.sharing(pair.name, other) if name != pair.name]
     told = {"verdict": "create" if sure else "look", "side": side.value, "other": other.value}
-    session.execute(text(query), {**values, **told, **more})
+    session.execute(sql(query), {**values, **told, **more})
 
 
 def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str, side: Side) -> bool:
@@ -217,13 +217,13 @@ def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str,
     if facts.unique_key == context.pairs[pair].key(other):
         return True
     rows = session.execute(
-        text("SELECT rows FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"),
+        sql("SELECT rows FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"),
         {"run": run_id, "pair": pair, "side": other.value},
     ).scalar_one()
     if int(rows) >= facts.page_size or _has_unreadable(session, run_id, pair, other):
         return False
     dropped = session.execute(
-        text(
+        sql(
             "SELECT 1 FROM run_count WHERE run_id = :run AND pair = ANY(:pairs) AND direction = :direction "
             "AND outcome = 'unchanged' AND listed > 0"
         ),
@@ -233,7 +233,7 @@ def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str,
 
 
 def _has_unreadable(session: Session, run_id: int, pair: str, side: Side) -> bool:
-    query = text(
+    query = sql(
         "SELECT EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND pair = :pair AND side = :side "
         "AND strpos(CAST(fields AS text), :mark) > 0)"
     )
@@ -243,7 +243,7 @@ def _has_unreadable(session: Session, run_id: int, pair: str, side: Side) -> boo
 
 def _mark_bound(session: Session, values: dict[str, Any]) -> None:
     for mine, other in (("left", "right"), ("right", "left")):
-        session.execute(text(_BOUND.format(mine=mine, other=other)), {**values, "side": mine})
+        session.execute(sql(_BOUND.format(mine=mine, other=other)), {**values, "side": mine})
 
 
 def _values(context: Context, run_id: int, fence: int, pair: str) -> dict[str, Any]:
@@ -271,29 +271,32 @@ def log_fetch_bindings(session: Session, context: Context, run_id: int, fence: i
         "prefix": f"{run_id}:",
     }
     session.execute(
-        text(
+        sql(
             """
             WITH made AS (
                 SELECT pair, left_id, right_id FROM binding
                 WHERE left_org_id = :left AND right_org_id = :right AND bound_by_run = CAST(:run AS bigint)
-            ), fresh AS (
+            ), claimed AS (
                 INSERT INTO event_done (event_id, workspace_id)
                 SELECT CAST(:prefix AS text) || pair || ':fetch:' || left_id, CAST(:workspace AS bigint) FROM made
-                ON CONFLICT DO NOTHING RETURNING event_id
+                ON CONFLICT DO NOTHING
             )
+            -- Those that were not there before this statement. (Asking what the part above returned, of which Postgres
+            -- expects a row, it compared each with each.)
             INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction,
                 side, record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence)
             SELECT CAST(:workspace AS bigint), CAST(:integration AS bigint), CAST(:run AS bigint),
                 CAST(:prefix AS text) || pair || ':fetch:' || left_id, 1, 'fetch', pair,
                 CAST(:direction AS text), 'left', left_id, right_id, 'bound', '', '', '[]', '[]', '[]', 1,
                 CAST(:fence AS bigint)
-            FROM made WHERE CAST(:prefix AS text) || pair || ':fetch:' || left_id IN (SELECT event_id FROM fresh)
+            FROM made WHERE NOT EXISTS (SELECT 1 FROM event_done d
+                WHERE d.event_id = CAST(:prefix AS text) || pair || ':fetch:' || left_id)
             """
         ),
         values,
     )
     session.execute(
-        text(
+        sql(
             """
             INSERT INTO run_count (run_id, direction, pair, outcome, reason, workspace_id, records, conflicts, listed)
             SELECT run_id, direction, pair, outcome, '', workspace_id, count(*), 0, 0
@@ -309,7 +312,7 @@ def fetch_report(session: Session, context: Context, run_id: int) -> dict[str, A
     """What Fetch found, per pair (SU-4): bound, what a sync would create on each side, keys that are not unique; by the
     policy Clone, how many matches would get a record of their own on the accounting side."""
     rows = session.execute(
-        text(
+        sql(
             "SELECT pair, side, verdict, count(*) AS records FROM staged WHERE run_id = :run "
             "GROUP BY pair, side, verdict"
         ),
@@ -327,7 +330,7 @@ def fetch_report(session: Session, context: Context, run_id: int) -> dict[str, A
         elif row.verdict == "clone" and row.side != context.pairs[row.pair].tie_side:
             report[row.pair]["clone"] = row.records
     bound = session.execute(
-        text(
+        sql(
             "SELECT pair, count(*) AS records FROM binding WHERE left_org_id = :left AND right_org_id = :right "
             "AND bound_by_run = :run GROUP BY pair"
         ),

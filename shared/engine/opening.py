@@ -6,10 +6,10 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.bus import Lane
+from shared.db.sql import sql
 from shared.engine.context import Context, Ports
 from shared.lease import Held, Lease, webhook_holder
 from shared.points import at
@@ -68,25 +68,23 @@ def _open(
 
 
 def _writes(session: Session, run_id: int) -> bool:
-    return session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": run_id}).scalar() != "fetch"
+    return session.execute(sql("SELECT kind FROM run WHERE id = :run"), {"run": run_id}).scalar() != "fetch"
 
 
 def _active(session: Session, run_id: int) -> bool:
-    return bool(
-        session.execute(text("SELECT 1 FROM run WHERE id = :run AND ended_at IS NULL"), {"run": run_id}).first()
-    )
+    return bool(session.execute(sql("SELECT 1 FROM run WHERE id = :run AND ended_at IS NULL"), {"run": run_id}).first())
 
 
 def _webhook_run(session: Session, context: Context) -> int:
     """Webhook work is logged under one Sync ID per integration and hour (LG-1)."""
     values = {"integration": context.id, "workspace": context.workspace_id}
     found = session.execute(
-        text("SELECT id FROM run WHERE integration_id = :integration AND hour = date_trunc('hour', clock_timestamp())"),
+        sql("SELECT id FROM run WHERE integration_id = :integration AND hour = date_trunc('hour', clock_timestamp())"),
         values,
     ).scalar()
     if found is None:
         found = session.execute(
-            text(
+            sql(
                 """
                 INSERT INTO run (workspace_id, integration_id, kind, trigger, state, hour, started_at, pending, queued,
                     report)
@@ -105,7 +103,7 @@ def _record_batch(
 ) -> datetime:
     """Postgres' time of it."""
     opened_at: datetime = session.execute(
-        text(
+        sql(
             "INSERT INTO open_batch (id, workspace_id, integration_id, fence, lane, until) VALUES "
             "(:id, :workspace, :integration, :fence, :lane, clock_timestamp() + make_interval(secs => :s)) "
             "RETURNING clock_timestamp()"
@@ -125,4 +123,4 @@ def _record_batch(
 def close_batch(ports: Ports, batch_id: str) -> None:
     """Nobody pushes for it any more: a waiter, or the end of the run, need not wait until it lapses."""
     with ports.db.transaction() as session:
-        session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})
+        session.execute(sql("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})

@@ -31,7 +31,7 @@ NotePushes = Callable[[str, Sequence[Push]], Mapping[RecordId, BindingRow]]
 """Commits what is about to be sent to records of a pair, under the fence; returns the bindings by left id."""
 
 _UPDATES = (ActionKind.UPDATE, ActionKind.DEACTIVATE)
-INTENTS_AT_ONCE = 8
+INTENTS_AT_ONCE = 40
 """After a crash each open intent costs a look: so few more than one call's are open where a call takes one record."""
 TRIES_AT_A_NAME = 2
 """How often a refused name is looked for again before it is a failure."""

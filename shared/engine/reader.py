@@ -172,7 +172,8 @@ class Reader:
 
     # Records
 
-    def read_sources(self, works: Sequence[Work]) -> None:
+    def read_sources(self, works: Sequence[Work], *, late: bool = False) -> None:
+        """`late`: bound ones that would have to be read are left for when they are merged."""
         fetch: list[Work] = []
         for work in works:
             if work.source is not None and work.binding is None:
@@ -182,6 +183,8 @@ class Reader:
             elif (row := _listed(work)) is not None:
                 work.source, work.listed = row.record, True
                 work.read_at[work.side] = row.read_at
+            elif late and work.binding is not None:
+                work.late = True
             else:
                 fetch.append(work)
         self.fetch_sources(fetch)
@@ -190,13 +193,13 @@ class Reader:
         """Afresh, whatever was listed."""
 
         def take(work: Work, record: Record | None) -> None:
-            work.source, work.listed = record, False
+            work.source, work.listed, work.late = record, False, False
 
         self._fetch(works, lambda work: work.side, lambda work: work.id, take)
 
     def fetch_twins(self, works: Sequence[Work]) -> None:
         def take(work: Work, record: Record | None) -> None:
-            work.twin = record
+            work.twin, work.twin_listed = record, False
 
         known = [work for work in works if work.twin_id is not None]
         self._fetch(known, lambda work: work.side.other, lambda work: work.twin_id or work.id, take)

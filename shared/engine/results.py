@@ -10,9 +10,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from sqlalchemy import text
-
 from shared.bus import LIVE, Lane, TakenResult
+from shared.db.sql import sql
 from shared.engine.context import Ports, lane_of
 from shared.engine.outcome import Result, ResultBatch, Wait
 from shared.engine.saving import event_of, save
@@ -143,7 +142,7 @@ def _save_fenced(ports: Ports, batch: ResultBatch) -> set[int]:
 def _settled(ports: Ports, run_id: int) -> bool:
     """A run that waits only for the batches which joined it: this may have been the last of them."""
     with ports.db.reading() as session:
-        query = text("SELECT 1 FROM run WHERE id = :run AND state = 'draining' AND pending = 0")
+        query = sql("SELECT 1 FROM run WHERE id = :run AND state = 'draining' AND pending = 0")
         return session.execute(query, {"run": run_id}).first() is not None
 
 

@@ -15,12 +15,15 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from shared.bus import BULK
+from shared.db.models.runs import BOUND, UNBOUND
 from shared.db.repositories import audit
+from shared.db.sql import sql
 from shared.engine.classes import bulk_lanes
+from shared.engine.confirm import Confirmation
 from shared.engine.context import Ports, load_context
 from shared.engine.keeper import Keeper
 from shared.engine.listing import Listing
@@ -52,11 +55,12 @@ from shared.sync.watermark import advanced
 log = logging.getLogger(__name__)
 
 SLICE_S = 20.0
-QUEUE_CHUNK = 500
+QUEUE_CHUNK = 2_000
+"""At once, so that each lane has enough for the vendors' full batches; never more than the lanes are bound to."""
 VANISH_LEAST = 3
 """So many missing records are read one by one, whatever their share: of ten records one is a tenth."""
 
-_CLAIM = text(
+_CLAIM = sql(
     """
     UPDATE run SET claimed_by = :owner, claimed_until = clock_timestamp() + make_interval(secs => :s)
     WHERE id = :run AND kind <> 'webhook'
@@ -66,7 +70,7 @@ _CLAIM = text(
     RETURNING id, integration_id
     """
 )
-_UNCLAIM = text("UPDATE run SET claimed_by = NULL, claimed_until = :until WHERE id = :run AND claimed_by = :owner")
+_UNCLAIM = sql("UPDATE run SET claimed_by = NULL, claimed_until = :until WHERE id = :run AND claimed_by = :owner")
 
 
 def advance(ports: Ports, keeper: Keeper, run_id: int) -> None:
@@ -113,7 +117,7 @@ def _unclaim(ports: Ports, run_id: int, owner: str, not_before_s: float | None) 
         until = None
         if not_before_s is not None:
             until = session.execute(
-                text("SELECT clock_timestamp() + make_interval(secs => :s)"), {"s": not_before_s}
+                sql("SELECT clock_timestamp() + make_interval(secs => :s)"), {"s": not_before_s}
             ).scalar()
         session.execute(_UNCLAIM, {"run": run_id, "owner": owner, "until": until})
 
@@ -126,7 +130,7 @@ def _all_settled(ports: Ports, run_id: int) -> bool:
     with ports.db.reading() as session:
         return bool(
             session.execute(
-                text(
+                sql(
                     "SELECT 1 FROM run WHERE id = :run AND state = 'draining' AND pending = 0 AND NOT EXISTS ("
                     "SELECT 1 FROM open_batch b JOIN org_lease l ON l.fence = b.fence "
                     "WHERE l.holder = :holder AND b.until > clock_timestamp())"
@@ -138,7 +142,7 @@ def _all_settled(ports: Ports, run_id: int) -> bool:
 
 def _note_waiting(ports: Ports, run_id: int, why: str) -> None:
     with ports.db.transaction() as session:
-        session.execute(text("UPDATE run SET waiting_for = :why WHERE id = :run"), {"run": run_id, "why": why[:200]})
+        session.execute(sql("UPDATE run SET waiting_for = :why WHERE id = :run"), {"run": run_id, "why": why[:200]})
 
 
 def _park(ports: Ports, integration_id: int, run_id: int, owner: str, seconds: float) -> None:
@@ -147,7 +151,7 @@ def _park(ports: Ports, integration_id: int, run_id: int, owner: str, seconds: f
     with ports.db.transaction() as session:
         held = ports.leases.held(session, name)  # before the run's row, as who saves for it does
         parked = session.execute(
-            text(
+            sql(
                 "UPDATE run SET resume_at = clock_timestamp() + make_interval(secs => :s), waiting_for = "
                 "'quota until ' || to_char(clock_timestamp() + make_interval(secs => :s), 'YYYY-MM-DD HH24:MI:SS') "
                 "|| ' UTC; its organisations are free meanwhile' "
@@ -172,7 +176,7 @@ def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
     with ports.db.transaction() as session:
         held = ports.leases.held(session, name)  # before the run's row, as who saves for it does
         row = session.execute(
-            text(
+            sql(
                 "UPDATE run SET state = 'failed', ended_at = clock_timestamp(), error_code = :code, "
                 "error_detail = :detail, waiting_for = NULL WHERE id = :run AND claimed_by = :owner "
                 "AND ended_at IS NULL RETURNING integration_id, kind, compares"
@@ -182,10 +186,10 @@ def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
         if row is None:
             return
         ports.leases.leave(session, name, held)
-        session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": run_id})
-        session.execute(text("UPDATE due SET run_id = NULL WHERE run_id = :run"), {"run": run_id})
+        session.execute(sql("DELETE FROM staged WHERE run_id = :run"), {"run": run_id})
+        session.execute(sql("UPDATE due SET run_id = NULL WHERE run_id = :run"), {"run": run_id})
         if row.compares:  # it is still due
-            session.execute(text("UPDATE integration SET compared_at = NULL WHERE id = :i"), {"i": row.integration_id})
+            session.execute(sql("UPDATE integration SET compared_at = NULL WHERE id = :i"), {"i": row.integration_id})
         if row.kind == "sync":
             _schedule_next(session, row.integration_id)
         note_end(session, run_id)
@@ -197,7 +201,7 @@ def _fail(ports: Ports, run_id: int, owner: str, error: BothwaysError) -> None:
 def _disable(session: Session, integration_id: int, run_id: int, error: RunStopped) -> None:
     """A rule stops the integration: no more syncs by the clock, no webhook work, until support lets it go on (ST-4)."""
     disabled = session.execute(
-        text(
+        sql(
             "UPDATE integration SET state = 'disabled', disabled_code = :code, disabled_detail = :detail, "
             "disabled_at = clock_timestamp(), next_run_at = NULL WHERE id = :i AND state <> 'disabled' "
             "RETURNING workspace_id"
@@ -216,7 +220,7 @@ def _schedule_next(session: Session, integration_id: int) -> None:
     A sync begins without a time for the next; one that is there by now says that Redis lost its data meanwhile (P2).
     """
     session.execute(
-        text(
+        sql(
             "UPDATE integration SET next_run_at = coalesce(next_run_at, CASE WHEN schedule_on "
             "THEN clock_timestamp() + make_interval(secs => schedule_interval_s) END) WHERE id = :id"
         ),
@@ -262,16 +266,18 @@ class _RunWork:
         if state in (RunState.LISTING, RunState.MATCHING):
             if not self._listing.read_families(fetches=self._kind() is RunKind.FETCH):
                 return True
-            state = self._match()
+            if self._match() is RunState.COMPLETED:
+                return False
+            if not self._confirm():
+                return True
+            state = self._matched()
         if state is RunState.DRAINING:
             return self._queue_or_finish()
         return False
 
     def _kind(self) -> RunKind:
         with self._ports.db.transaction() as session:
-            return RunKind(
-                session.execute(text("SELECT kind FROM run WHERE id = :run"), {"run": self._id}).scalar_one()
-            )
+            return RunKind(session.execute(sql("SELECT kind FROM run WHERE id = :run"), {"run": self._id}).scalar_one())
 
     def _take(self) -> Lease | None:
         """Both orgs, joined or taken; else the run waits and says for whom (LK-1)."""
@@ -283,12 +289,12 @@ class _RunWork:
                 raise LeaseLost(f"Run {self._id} goes on elsewhere, or has ended.")  # and the lease is not taken
             if isinstance(got, Held):
                 session.execute(
-                    text("UPDATE run SET waiting_for = :who WHERE id = :run"),
+                    sql("UPDATE run SET waiting_for = :who WHERE id = :run"),
                     {"run": self._id, "who": str(got.error())},
                 )
                 return None
             parked = session.execute(
-                text(
+                sql(
                     "UPDATE run r SET waiting_for = NULL, resume_at = NULL FROM run o "
                     "WHERE r.id = :run AND o.id = r.id RETURNING o.resume_at"
                 ),
@@ -303,13 +309,13 @@ class _RunWork:
     def _mine(self, session: Session) -> bool:
         """A process that was frozen after it claimed the run must not bring an ended run's lease to life."""
         query = "SELECT 1 FROM run WHERE id = :run AND claimed_by = :owner AND ended_at IS NULL FOR KEY SHARE"
-        return session.execute(text(query), {"run": self._id, "owner": self._owner}).first() is not None
+        return session.execute(sql(query), {"run": self._id, "owner": self._owner}).first() is not None
 
     def _begin(self) -> RunState:
         """Preflight, once: guards, and one listing per pair and side with its window."""
         with self._ports.db.transaction() as session:
             self._ports.leases.check(session, self._lease)
-            run = session.execute(text("SELECT * FROM run WHERE id = :run"), {"run": self._id}).one()
+            run = session.execute(sql("SELECT * FROM run WHERE id = :run"), {"run": self._id}).one()
             if run.state not in (RunState.QUEUED, RunState.WAITING):
                 return RunState(run.state)
             refusal = may_start(
@@ -330,7 +336,7 @@ class _RunWork:
             self._listing.open(session, whole=whole, orders=run.kind == "sync")
             following = RunState.LISTING if run.kind == "fetch" else RunState.PREFLIGHT
             session.execute(
-                text(
+                sql(
                     "UPDATE run SET state = :state, started_at = coalesce(started_at, clock_timestamp()) "
                     "WHERE id = :run"
                 ),
@@ -345,7 +351,7 @@ class _RunWork:
             self._ports.leases.check(session, self._lease)
             told = {"run": self._id, "unchecked": json.dumps(unchecked)}
             report = "report || jsonb_build_object('unchecked', CAST(:unchecked AS jsonb))" if unchecked else "report"
-            session.execute(text(f"UPDATE run SET state = 'listing', report = {report} WHERE id = :run"), told)
+            session.execute(sql(f"UPDATE run SET state = 'listing', report = {report} WHERE id = :run"), told)
         return RunState.LISTING
 
     def _rest(self) -> bool:
@@ -354,7 +360,7 @@ class _RunWork:
         with self._ports.db.transaction() as session:
             held = self._ports.leases.held(session, name)
             session.execute(
-                text("UPDATE run SET waiting_for = :why WHERE id = :run"),
+                sql("UPDATE run SET waiting_for = :why WHERE id = :run"),
                 {"run": self._id, "why": "the integration, which is paused"},
             )
             self._ports.leases.leave(session, name, held)
@@ -364,7 +370,7 @@ class _RunWork:
     def _compares(self, session: Session, run: Row[Any]) -> bool:
         """Whether this sync is a full comparison: asked for, or due (TR-13). Due again where it fails."""
         due = session.execute(
-            text(
+            sql(
                 "SELECT coalesce(compared_at < clock_timestamp() - make_interval(secs => :after), true) "
                 "FROM integration WHERE id = :i"
             ),
@@ -372,9 +378,9 @@ class _RunWork:
         ).scalar_one()
         if not (run.compares or due):
             return False
-        session.execute(text("UPDATE run SET compares = true WHERE id = :run"), {"run": self._id})
+        session.execute(sql("UPDATE run SET compares = true WHERE id = :run"), {"run": self._id})
         session.execute(
-            text("UPDATE integration SET compared_at = clock_timestamp() WHERE id = :i"), {"i": self._context.id}
+            sql("UPDATE integration SET compared_at = clock_timestamp() WHERE id = :i"), {"i": self._context.id}
         )
         return True
 
@@ -385,47 +391,52 @@ class _RunWork:
         if self._kind() is RunKind.SYNC:
             check_sizes(self._ports, self._context, self._id)
         with self._ports.db.transaction() as session:
-            run = session.execute(
-                text("SELECT kind, compares, deletions_confirmed FROM run WHERE id = :run"), {"run": self._id}
-            ).one()
-            if run.kind == "fetch":  # this transaction ends it
-                self._ports.leases.lock(session, self._lease)
-            else:  # a long one must not keep the lease from being renewed
-                self._ports.leases.check(session, self._lease)
+            kind = session.execute(sql("SELECT kind FROM run WHERE id = :run"), {"run": self._id}).scalar_one()
+            self._ports.leases.check(session, self._lease)  # it may take long, and must not stop the heartbeat
             match_staged(session, self._context, self._id, self._lease.fence, self._listing.whole(session))
-            if run.kind == "fetch":
-                self._finish_fetch(session)
-                ended = RunState.COMPLETED
-            else:
-                self._stage_failed(session)
-                if run.compares:
-                    self._stage_vanished(session, confirmed=run.deletions_confirmed)
-                session.execute(text("UPDATE run SET state = 'draining' WHERE id = :run"), {"run": self._id})
-                ended = RunState.DRAINING
-        if ended is RunState.COMPLETED:
-            _wake_idle(self._ports)
-        return ended
+        if kind != "fetch":
+            return RunState.MATCHING
+        with self._ports.db.transaction() as session:
+            self._ports.leases.lock(session, self._lease)
+            self._finish_fetch(session)
+        _wake_idle(self._ports)
+        return RunState.COMPLETED
+
+    def _confirm(self) -> bool:
+        return Confirmation(self._ports, self._keeper, self._context, self._id, self._lease).confirm()
+
+    def _matched(self) -> RunState:
+        with self._ports.db.transaction() as session:
+            self._ports.leases.check(session, self._lease)
+            run = session.execute(
+                sql("SELECT compares, deletions_confirmed FROM run WHERE id = :run"), {"run": self._id}
+            ).one()
+            self._stage_failed(session)
+            if run.compares:
+                self._stage_vanished(session, confirmed=run.deletions_confirmed)
+            session.execute(sql("UPDATE run SET state = 'draining' WHERE id = :run"), {"run": self._id})
+        return RunState.DRAINING
 
     def _finish_fetch(self, session: Session) -> None:
         log_fetch_bindings(session, self._context, self._id, self._lease.fence)
         report = fetch_report(session, self._context, self._id)
         session.execute(
-            text(
+            sql(
                 "UPDATE run SET state = 'completed', ended_at = clock_timestamp(), report = CAST(:report AS jsonb) "
                 "WHERE id = :run"
             ),
             {"run": self._id, "report": json.dumps(report)},
         )
         session.execute(
-            text("UPDATE integration SET fetched_at = clock_timestamp() WHERE id = :id"), {"id": self._context.id}
+            sql("UPDATE integration SET fetched_at = clock_timestamp() WHERE id = :id"), {"id": self._context.id}
         )
-        session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": self._id})
+        session.execute(sql("DELETE FROM staged WHERE run_id = :run"), {"run": self._id})
         self._ports.leases.release(session, self._lease)
 
     def _stage_failed(self, session: Session) -> None:
         """Records that failed before are tried again by each run, listed or not."""
         session.execute(
-            text(
+            sql(
                 """
                 INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, folded_key,
                     read_at, state, verdict)
@@ -455,18 +466,18 @@ class _RunWork:
                 }
                 if self._context.facts[name, side].inside is not None:
                     continue  # told by its parent, whenever that is read
-                bound, missing = session.execute(text(_COUNT_VANISHED.format(side=side)), values).one()
+                bound, missing = session.execute(sql(_COUNT_VANISHED.format(side=side)), values).one()
                 if not confirmed and missing > max(VANISH_LEAST, self._ports.settings.vanish_share * bound):
                     held[f"{name}/{side}"] = {"missing": missing, "of": bound}
                 elif missing:
-                    session.execute(text(_STAGE_VANISHED.format(side=side)), values)
+                    session.execute(sql(_STAGE_VANISHED.format(side=side)), values)
         if held:
             log.warning("run %s: more has vanished at once than is believed: %s", self._id, held)
         told = {"run": self._id, "i": self._context.id, "held": json.dumps(held)}
-        session.execute(text("UPDATE integration SET held_back = CAST(:held AS jsonb) WHERE id = :i"), told)
+        session.execute(sql("UPDATE integration SET held_back = CAST(:held AS jsonb) WHERE id = :i"), told)
         if held:
             report = "report || jsonb_build_object('held_back', CAST(:held AS jsonb))"
-            session.execute(text(f"UPDATE run SET report = {report} WHERE id = :run"), told)
+            session.execute(sql(f"UPDATE run SET report = {report} WHERE id = :run"), told)
 
     # Draining
 
@@ -487,7 +498,7 @@ class _RunWork:
         """Raises RateLimited where all that is queued waits for quota, and for how long it does."""
         with self._ports.db.transaction() as session:
             row = session.execute(
-                text(
+                sql(
                     "SELECT r.pending, count(d.id) AS waiting, "
                     "extract(epoch FROM min(d.due_at) - clock_timestamp())::float8 AS in_s FROM run r "
                     "LEFT JOIN due d ON d.run_id = r.id AND d.reason = :reason AND d.sent_at IS NULL "
@@ -503,14 +514,13 @@ class _RunWork:
 
     def _queue_chunk(self) -> int:
         """Bound records first, then what is new; parents before children by the order of the pairs (DU-8)."""
+        most = max(1, min(QUEUE_CHUNK, self._ports.settings.lane_bound))
         with self._ports.db.transaction() as session:
             self._ports.leases.check(session, self._lease)
-            rows = session.execute(
-                _QUEUE, {"run": self._id, "n": QUEUE_CHUNK, "pairs": list(self._context.names)}
-            ).all()
+            rows = session.execute(_QUEUE, {"run": self._id, "n": most, "pairs": list(self._context.names)}).all()
             if rows:
                 session.execute(
-                    text("UPDATE run SET pending = pending + :n, queued = queued + :n WHERE id = :run"),
+                    sql("UPDATE run SET pending = pending + :n, queued = queued + :n WHERE id = :run"),
                     {"run": self._id, "n": len(rows)},
                 )
         self._send(rows)
@@ -547,7 +557,7 @@ class _RunWork:
             return
         with self._ports.db.transaction() as session:
             rows = session.execute(
-                text(
+                sql(
                     """
                     SELECT s.pair, s.side, s.record_id FROM staged s
                     WHERE s.run_id = :run AND s.state = 'queued' AND NOT EXISTS (
@@ -567,7 +577,7 @@ class _RunWork:
         with self._ports.db.transaction() as session:
             self._ports.leases.lock(session, self._lease)
             open_rows = session.execute(
-                text(
+                sql(
                     "SELECT EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND state = 'listed') "
                     "OR EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND state = 'queued')"
                 ),
@@ -577,16 +587,16 @@ class _RunWork:
                 return False
             self._advance_watermarks(session)
             failed = session.execute(
-                text("SELECT coalesce(sum(records), 0) FROM run_count WHERE run_id = :run AND outcome = 'failed'"),
+                sql("SELECT coalesce(sum(records), 0) FROM run_count WHERE run_id = :run AND outcome = 'failed'"),
                 {"run": self._id},
             ).scalar_one()
             session.execute(
-                text("UPDATE run SET state = :state, ended_at = clock_timestamp(), pending = 0 WHERE id = :run"),
+                sql("UPDATE run SET state = :state, ended_at = clock_timestamp(), pending = 0 WHERE id = :run"),
                 {"run": self._id, "state": end_of(int(failed)).value},
             )
             _schedule_next(session, self._context.id)
             note_end(session, self._id)
-            session.execute(text("DELETE FROM staged WHERE run_id = :run"), {"run": self._id})
+            session.execute(sql("DELETE FROM staged WHERE run_id = :run"), {"run": self._id})
             self._ports.leases.release(session, self._lease)
         at("watermark.saved")
         at("lease.released")
@@ -595,16 +605,16 @@ class _RunWork:
 
     def _advance_watermarks(self, session: Session) -> None:
         """The start of this run (TR-5), by the vendor's clock where that is behind ours (P12). It never goes back."""
-        started = session.execute(text("SELECT started_at FROM run WHERE id = :run"), {"run": self._id}).scalar_one()
+        started = session.execute(sql("SELECT started_at FROM run WHERE id = :run"), {"run": self._id}).scalar_one()
         for name in self._context.names:
             for side in self._context.sides(name):
                 key = {"i": self._context.id, "pair": name, "side": side.value}
                 current = session.execute(
-                    text("SELECT read_from FROM watermark WHERE integration_id = :i AND pair = :pair AND side = :side"),
+                    sql("SELECT read_from FROM watermark WHERE integration_id = :i AND pair = :pair AND side = :side"),
                     key,
                 ).scalar()
                 session.execute(
-                    text(
+                    sql(
                         """
                         INSERT INTO watermark AS w
                             (integration_id, pair, side, workspace_id, read_from, run_id, rows_most)
@@ -626,7 +636,7 @@ class _RunWork:
 
     def _vendor_start(self, session: Session, key: dict[str, Any], started: datetime) -> datetime:
         told: datetime | None = session.execute(
-            text("SELECT vendor_at FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"),
+            sql("SELECT vendor_at FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"),
             {"run": self._id, "pair": key["pair"], "side": key["side"]},
         ).scalar()
         return started if told is None else min(started, told)
@@ -649,16 +659,16 @@ _STAGE_VANISHED = f"""
     """
 _NEXT = """
     SELECT {rank} AS rank, p.place, l.* FROM unnest(CAST(:pairs AS text[])) WITH ORDINALITY AS p(name, place), LATERAL (
-        SELECT pair, side, record_id FROM staged WHERE run_id = :run AND pair = p.name AND state = 'listed'
-          AND verdict {which} ('pair', 'both') ORDER BY pair, side, record_id LIMIT :n) l"""
+        SELECT ctid AS at, pair, side, record_id FROM staged WHERE run_id = :run AND pair = p.name AND state = 'listed'
+          AND {which} ORDER BY pair, side, record_id LIMIT :n) l"""
 # A few rows of each pair, by the indexes that have them in this order, and the first of those: what is left is neither
-# read nor sorted. What has no verdict yet is not queued.
-_QUEUE = text(
+# read nor sorted. By their place in the table, so that no index can be mistaken.
+_QUEUE = sql(
     f"""
     UPDATE staged s SET state = 'queued'
-    FROM ({_NEXT.format(rank=0, which="IN")} UNION ALL {_NEXT.format(rank=1, which="NOT IN")}
+    FROM ({_NEXT.format(rank=0, which=BOUND)} UNION ALL {_NEXT.format(rank=1, which=UNBOUND)}
         ORDER BY rank, place, side, record_id LIMIT :n) q
-    WHERE s.run_id = :run AND s.pair = q.pair AND s.side = q.side AND s.record_id = q.record_id
+    WHERE s.ctid = q.at
     RETURNING s.pair, s.side, s.record_id
     """
 )

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import Row, TextClause
 from sqlalchemy.orm import Session
 
+from shared.db.sql import sql
 from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.model import RecordId, Side
@@ -45,7 +46,7 @@ def save(session: Session, batch: ResultBatch, low: int = 0) -> set[int]:
     _speak_for(session, batch, {event: log.late[event] for event in noted.intersection(log.late)})
     _count(session, batch, log.outcomes)
     if batch.last:
-        session.execute(text("DELETE FROM open_batch WHERE id = :id"), {"id": batch.batch_id})
+        session.execute(sql("DELETE FROM open_batch WHERE id = :id"), {"id": batch.batch_id})
     return {run_id for run_id in sorted(settled) if _goes_on(session, run_id, settled[run_id], low)}
 
 
@@ -75,7 +76,7 @@ def _save_part(
     again = [one for one in part if id(one) in moved and not _counted(one, fresh)]
     if again:  # read, planned and settled once more: they have no outcome yet
         ids = [event for one in again for event in one.event_ids]
-        session.execute(text("DELETE FROM event_done WHERE event_id = ANY(:ids)"), {"ids": ids})
+        session.execute(sql("DELETE FROM event_done WHERE event_id = ANY(:ids)"), {"ids": ids})
     _save_intents(session, batch, saved)
     answered = _answered(session, batch, saved)
     waits = [_wait_row(one, one.wait) for one in saved if one.wait] + [_again_row(batch, one) for one in again]
@@ -117,15 +118,14 @@ def _claim_events(session: Session, batch: ResultBatch) -> set[str]:
     ends = {event: event if len(one.event_ids) == 1 else None for one in ended for event in one.event_ids}
     if not ends:
         return set()
-    rows = session.execute(
-        text(
-            "INSERT INTO event_done (event_id, outcome_event, workspace_id) SELECT e, o, :workspace "
-            "FROM unnest(CAST(:ids AS text[]), CAST(:outcomes AS text[])) AS f(e, o) "
-            "ON CONFLICT DO NOTHING RETURNING event_id"
-        ),
-        {"ids": sorted(ends), "outcomes": [ends[one] for one in sorted(ends)], "workspace": batch.workspace_id},
-    )
-    return {row.event_id for row in rows}
+    rows = [{"e": event, "o": ends[event]} for event in sorted(ends)]
+    return {row.event_id for row in _all(session, _CLAIM_EVENTS, rows, workspace=batch.workspace_id)}
+
+
+_CLAIM_EVENTS = sql(
+    "INSERT INTO event_done (event_id, outcome_event, workspace_id) SELECT r.e, r.o, :workspace "
+    "FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(e text, o text) ON CONFLICT DO NOTHING RETURNING event_id"
+)
 
 
 def _note_ends(session: Session, batch: ResultBatch, ends: Mapping[str, str]) -> set[str]:
@@ -136,7 +136,7 @@ def _note_ends(session: Session, batch: ResultBatch, ends: Mapping[str, str]) ->
     if not ends:
         return set()
     rows = session.execute(
-        text(
+        sql(
             "INSERT INTO event_done (event_id, outcome_event, workspace_id) "
             # One that was worked on twice ended in an outcome of another name already: that is where these end.
             "SELECT e, coalesce(d.outcome_event, o), :workspace "
@@ -154,7 +154,7 @@ def _speak_for(session: Session, batch: ResultBatch, events: Mapping[str, Result
     """An event was worked on twice, and the second time answered what waited: no outcome of its own tells of those."""
     if events:
         session.execute(
-            text(
+            sql(
                 "UPDATE outcome o SET events = o.events + f.n FROM (SELECT outcome_event AS ended_in, count(*) AS n "
                 "FROM event_done WHERE event_id = ANY(:ids) GROUP BY 1) f WHERE o.event_id = f.ended_in "
                 "AND o.integration_id = :integration AND o.pair = ANY(:pairs) AND o.record_id = ANY(:records)"
@@ -175,7 +175,7 @@ _BINDING_COLUMNS = """jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(pair text, l
         state text, left_written timestamptz, right_written timestamptz, unread jsonb, left_hash text, right_hash text,
         left_modified timestamptz, right_modified timestamptz, left_seen_at timestamptz, right_seen_at timestamptz,
         deactivated boolean, left_bare boolean, right_bare boolean, expected integer)"""
-_INSERT_BINDING = text(
+_INSERT_BINDING = sql(
     f"""
     INSERT INTO binding (workspace_id, left_org_id, right_org_id, pair, left_id, right_id, base, state, left_written,
         right_written, unread, left_hash, right_hash, left_modified, right_modified, left_seen_at, right_seen_at,
@@ -188,7 +188,7 @@ _INSERT_BINDING = text(
     ON CONFLICT DO NOTHING RETURNING pair, left_id
     """
 )
-_UPDATE_BINDING = text(
+_UPDATE_BINDING = sql(
     f"""
     UPDATE binding b SET base = r.base, state = r.state, left_written = r.left_written,
         right_written = r.right_written, unread = r.unread, left_hash = r.left_hash, right_hash = r.right_hash,
@@ -235,7 +235,7 @@ def _wake_children(session: Session, batch: ResultBatch, saved: Sequence[Result]
 
 
 # What waited for its parent, or failed for want of it, is due at once: as an event of its own, where it has ended.
-_WAKE_CHILDREN = text(
+_WAKE_CHILDREN = sql(
     """
     UPDATE due SET due_at = clock_timestamp(), event = CASE WHEN why = 'failed' THEN event
         || jsonb_build_object('id', replace(CAST(gen_random_uuid() AS text), '-', ''), 'fold', '') ELSE event END,
@@ -251,9 +251,9 @@ _WAKE_CHILDREN = text(
 _INTENTS = "jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(pair text, side text, record_id text)"
 _OF_INTENTS = "i.integration_id = :integration AND i.pair = r.pair AND i.side = r.side AND i.record_id = r.record_id"
 _SAVE_INTENT = {
-    "close": text(f"DELETE FROM intent i USING {_INTENTS} WHERE {_OF_INTENTS}"),
-    "doubt": text(f"UPDATE intent i SET state = 'in_doubt' FROM {_INTENTS} WHERE {_OF_INTENTS}"),
-    "looked": text(
+    "close": sql(f"DELETE FROM intent i USING {_INTENTS} WHERE {_OF_INTENTS}"),
+    "doubt": sql(f"UPDATE intent i SET state = 'in_doubt' FROM {_INTENTS} WHERE {_OF_INTENTS}"),
+    "looked": sql(
         "UPDATE intent i SET state = 'in_doubt', looks = i.looks + 1, "
         f"first_look_at = coalesce(i.first_look_at, clock_timestamp()) FROM {_INTENTS} WHERE {_OF_INTENTS}"
     ),
@@ -276,7 +276,7 @@ def _key(result: Result, pair: str) -> dict[str, Any]:
 
 # Of a pair of whose module there are several it may wait under any of them, by what was known of it then. What was
 # parked after it was read, or listed, speaks of something newer: it stays. Event ids are unique over all records.
-_ANSWER = text(
+_ANSWER = sql(
     """
     DELETE FROM due d USING jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(n integer, pair text, side text,
         record_id text, until timestamptz)
@@ -311,7 +311,7 @@ def _ids_of(event: Mapping[str, str]) -> list[str]:
     return [event["id"], *event.get("fold", "").split()]
 
 
-_UPSERT_DUE = text(
+_UPSERT_DUE = sql(
     """
     INSERT INTO due AS d (workspace_id, integration_id, pair, side, record_id, why, reason, detail, attempts, due_at,
         event, run_id)
@@ -377,7 +377,7 @@ def event_of(batch: ResultBatch, result: Result, *, attempt: int) -> ChangeEvent
 # Runs
 
 
-_SETTLE_STAGED = text(
+_SETTLE_STAGED = sql(
     """
     UPDATE staged s SET state = 'done'
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(run_id bigint, pair text, side text, record_id text)
@@ -408,7 +408,7 @@ def _settle_staged(
 def _goes_on(session: Session, run_id: int, settled: int, low: int) -> bool:
     """Once as its lanes run low, so that they do not run dry, and as the last of them is settled."""
     pending: int | None = session.execute(
-        text("UPDATE run SET pending = pending - :n WHERE id = :run RETURNING pending"), {"run": run_id, "n": settled}
+        sql("UPDATE run SET pending = pending - :n WHERE id = :run RETURNING pending"), {"run": run_id, "n": settled}
     ).scalar()
     return pending == 0 or (pending is not None and pending <= low < pending + settled)
 
@@ -450,7 +450,7 @@ def _source_side(result: Result) -> str:
     return Side(result.written_side).other.value
 
 
-_INSERT_OUTCOMES = text(
+_INSERT_OUTCOMES = sql(
     """
     INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction, side,
         record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence, received_at,
@@ -466,7 +466,7 @@ _INSERT_OUTCOMES = text(
 )
 
 
-_COUNT = text(
+_COUNT = sql(
     """
     INSERT INTO run_count AS c (run_id, direction, pair, outcome, reason, workspace_id, records, conflicts, listed)
     VALUES (:run, :direction, :pair, :outcome, :reason, :workspace, :records, :conflicts, :listed)

@@ -21,9 +21,11 @@ T = TypeVar("T")
 class Work:
     """`result` is set when the record is done, `deferred` when it must come again (its root is locked).
 
-    `earlier` is the record as read by an earlier try; `listed` tells that `source` is a row that a run listed. `pair`
-    is that of the event, or the one of its module that the record belongs to. `follow` are events to be sent once this
-    one has ended. `bare`: the parent was made a moment ago, with nothing inside it.
+    `earlier` is the record as read by an earlier try. `listed` tells that `source` is a row that a run listed, and
+    `twin_listed` the same of `twin`. `late`: the source is not read yet; `fresh` are sides that were read since, just
+    before they may be written. `pair` is that of the event, or the one of its module that the record belongs to.
+    `follow` are events to be sent once this one has ended. `bare`: the parent was made a moment ago, with nothing
+    inside it.
     """
 
     folded: Folded
@@ -36,7 +38,10 @@ class Work:
     roots: tuple[str, ...] = ()
     source: Record | None = None
     listed: bool = False
+    late: bool = False
     twin: Record | None = None
+    twin_listed: bool = False
+    fresh: set[Side] = field(default_factory=set)
     twin_id: RecordId | None = None
     family: Family | None = None
     bare: bool = False
@@ -85,8 +90,12 @@ class Work:
         return self.id if self.side is Side.LEFT else self.twin_id
 
     def record(self, side: Side) -> Record | None:
-        """As read in this batch (a twin guessed from the base was not read)."""
+        """As read in this batch, or listed (a twin guessed from the base was neither)."""
         return self.source if side is self.side else self.twin
+
+    def listed_row(self, side: Side) -> Record | None:
+        """None: it was read."""
+        return self.record(side) if (self.listed if side is self.side else self.twin_listed) else None
 
     def sides(self, twin: Record | None) -> tuple[Record | None, Record | None]:
         """(left, right), with `twin` at the other side."""

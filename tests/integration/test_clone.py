@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
 from shared.engine.pusher import Pusher
+from shared.engine.work import Work
 from shared.lease import Leases
 from shared.services.bindings import BindingService
 from shared.services.runs import RunView
@@ -130,14 +132,13 @@ def test_a_worker_that_dies_after_the_intent_has_the_original_set_aside_already(
     original = world.customer("Zylker")
     world.fetch()
     seen: list[int] = []
-    create = Pusher._create
+    create = Pusher._create_chunk
 
-    def watched(self: Pusher, side: Side, works: object) -> None:
-        if works:
-            seen.append(world.office.value("SELECT count(*) FROM aside WHERE record_id = :r", r=original))
-        create(self, side, works)  # type: ignore[arg-type]
+    def watched(self: Pusher, side: Side, chunk: Sequence[Work]) -> None:
+        seen.append(world.office.value("SELECT count(*) FROM aside WHERE record_id = :r", r=original))
+        create(self, side, chunk)
 
-    monkeypatch.setattr(Pusher, "_create", watched)
+    monkeypatch.setattr(Pusher, "_create_chunk", watched)
     world.sync()
     assert seen == [1]
     assert world.twin(mine) not in (None, original)

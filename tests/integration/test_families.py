@@ -38,9 +38,7 @@ def tell(world: World, vendor: str, record: str, module: str = "Contacts", event
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
     body = {"module": module, "event": event, "id": record} if vendor == FSM else {"contact": {"contact_id": record}}
     request = delivery(vendor, body, setup.secret)
-    assert world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], request) == 1, (
-        "one event, of whatever pair"
-    )
+    assert world.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], request) == 1, "one event, of whatever pair"
 
 
 def told(world: World, vendor: str, record: str, module: str = "Contacts", event: str = "edit") -> None:
@@ -416,6 +414,37 @@ def test_of_two_of_one_email_the_company_tells(world: World, by: str) -> None:
         world.sync()
     found = {one["company_name"]: one["contact_persons"][0]["phone"] for one in world.sandbox.rows(BOOKS, "contacts")}
     assert found == {"North": "North", "South": "South"}
+
+
+@pytest.mark.rule("DU-6", "OP-4")
+def test_a_person_whose_time_decides_nothing_is_not_read_for_it(world: World) -> None:
+    """In Books no person has a modified time. A blank yields at any time."""
+    world.office.sql("UPDATE integration SET sync_type = 'IV'")
+    contact(world, "Lee", "lee@acme.test", world.company("Acme"))
+    inside = {"first_name": "Ann", "last_name": "Lee", "email": "lee@acme.test", "phone": "2"}
+    there = world.customer("Acme", contact_persons=[inside])
+    world.fetch()
+    world.forget_calls()
+    world.sync()
+    assert people(world, "Acme")["lee@acme.test"]["Phone"] == "2"
+    asked = [call["record"] for call in world.calls() if call["vendor"] == BOOKS and call["record"]]
+    assert asked == [there], "once, for its people"
+
+
+@pytest.mark.rule("OP-4")
+def test_an_individual_is_read_once_just_before_it_is_written(world: World) -> None:
+    """A thin row needs a read anyway: where the record is written next, that is the read before the write."""
+    world.office.sql("UPDATE integration SET sync_type = 'IV'")
+    contact(world, "Solo", "solo@one.test", Phone="1")
+    own = {"first_name": "Ann", "last_name": "Solo", "email": "solo@one.test", "is_primary_contact": True}
+    there = world.customer("Ann Solo", customer_sub_type="individual", contact_persons=[own])
+    world.fetch()
+    world.forget_calls()
+    world.sync()
+    assert customer(world, "Ann Solo")["contact_persons"][0]["phone"] == "1"
+    asked = [(call["vendor"], call["method"]) for call in world.calls() if call["record"]]
+    assert asked == [(BOOKS, "GET"), (BOOKS, "PUT")]
+    assert world.twin(there) is not None
 
 
 @pytest.mark.rule("DU-8", "OP-4")

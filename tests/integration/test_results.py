@@ -6,16 +6,20 @@ import json
 import logging
 import threading
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
+from sqlalchemy import event as listening
 
 from shared.bus import LIVE, LIVE_RESULTS, Lane
 from shared.engine import results as engine
 from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
+from shared.engine.saving import save
 from shared.errors import BothwaysError, LeaseLost, Unavailable
 from shared.lease import Lease, run_holder
 from shared.services.workspaces import default_workspace
@@ -159,6 +163,21 @@ class Desk:
 
     def outcomes(self) -> list[tuple[str, str]]:
         return [(r["record_id"], r["outcome"]) for r in self.office.sql("SELECT * FROM outcome ORDER BY id")]
+
+
+@contextmanager
+def statements(database: Engine) -> Iterator[list[str]]:
+    """What is run on a database while it lasts."""
+    ran: list[str] = []
+
+    def note(*about: Any) -> None:
+        ran.append(about[2])
+
+    listening.listen(database, "before_cursor_execute", note)
+    try:
+        yield ran
+    finally:
+        listening.remove(database, "before_cursor_execute", note)
 
 
 @pytest.fixture
@@ -406,6 +425,49 @@ def test_the_run_is_woken_when_its_last_record_is_settled(desk: Desk) -> None:
 
 
 # Side by side.
+
+
+def test_a_run_is_woken_before_its_lanes_are_empty(desk: Desk) -> None:
+    low = 2
+    desk.stage("1", "2", "3", "4", "5")
+    went_on = []
+    for record in ("1", "2", "3", "4", "5"):
+        with desk.office.db.transaction() as session:
+            went_on.append(save(session, desk.batch(desk.result(record)), low))
+    assert went_on == [set(), set(), {desk.run}, set(), {desk.run}], "once at the mark, and at the end"
+
+
+def test_both_ends_of_a_binding_in_one_batch_are_saved_one_after_the_other(desk: Desk) -> None:
+    """The right one was planned after the left one's write was noted: from the version that the left one leaves."""
+    desk.save(desk.batch(desk.result("1", event_ids=["before"], binding=desk.bound("1", 0))))
+    first = desk.result("1", binding=desk.bound("1", 1, "of the left"))
+    second = replace(
+        desk.result("twin-1", event_ids=["e-right"], binding=desk.bound("1", 2, "of the right")), side="right"
+    )
+    desk.save(desk.batch(second, first))
+    assert desk.binding("1")["version"] == 3
+    assert desk.binding("1")["base"] == {"Name|name": ["of the right", "of the right"]}
+    assert desk.outcomes()[1:] == [("1", "updated"), ("twin-1", "updated")]
+
+
+def test_a_large_batch_takes_no_more_statements_than_a_small_one(desk: Desk) -> None:
+    """Created, updated, failed and waiting records in each."""
+    counted = []
+    for size in (1, 40):
+        records = [f"{size}-{number}" for number in range(size * 4)]
+        desk.stage(*records)
+        for record in records[size : 2 * size]:
+            desk.save(desk.batch(desk.result(record, event_ids=[f"before-{record}"], binding=desk.bound(record, 0))))
+        results = [
+            *(desk.result(one, "created", binding=desk.bound(one, 0), intent="close") for one in records[:size]),
+            *(desk.result(one, binding=desk.bound(one, 1)) for one in records[size : 2 * size]),
+            *(desk.result(one, "failed", wait=desk.wait(one, "failed", None)) for one in records[2 * size : 3 * size]),
+            *(desk.result(one, None, wait=desk.wait(one, "retry", 60.0)) for one in records[3 * size :]),
+        ]
+        with statements(desk.office.db.engine) as ran:
+            desk.save(desk.batch(*results))
+        counted.append(len(ran))
+    assert counted[0] == counted[1]
 
 
 def test_batches_of_one_run_do_not_lock_each_other_out(desk: Desk) -> None:

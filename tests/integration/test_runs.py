@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -125,6 +127,83 @@ def test_many_records_need_a_call_each_and_no_more(world: World) -> None:
     searches = [call for call in world.calls() if call["vendor"] == BOOKS and "contact_name" in call["query"]]
     assert searches == []
     world.check_agree()
+
+
+@pytest.mark.rule("DU-8")
+def test_of_a_match_a_side_that_is_not_written_is_not_read(world: World) -> None:
+    """ "The least calls": one fresh read of the target per update; the other side is as it was listed."""
+    fuller = world.service("Fuller at the left", Description="about it")
+    emptier = world.service("Fuller at the right")
+    same = world.service("The same")
+    world.item("Fuller at the left")
+    world.item("Fuller at the right", description="about it")
+    world.item("The same")
+    world.fetch()
+    world.forget_calls()
+    world.sync()
+    asked = [(call["vendor"], call["method"], call["record"]) for call in world.calls() if call["record"]]
+    assert sorted(asked) == sorted(
+        [(FSM, method, emptier) for method in ("GET", "PUT")]
+        + [(BOOKS, method, world.twin(fuller)) for method in ("GET", "PUT")]
+    )
+    world.check_agree()
+    assert world.twin(same) is not None
+
+
+@pytest.mark.rule("DU-6", "DU-8")
+@pytest.mark.parametrize("clash", [False, True])
+def test_of_a_match_a_side_whose_time_no_list_shows_is_read_where_the_time_decides(world: World, clash: bool) -> None:
+    """As a list of items that Books does not document to show it. A blank yields at any time."""
+    mine = world.service("Valve", Description="later" if clash else "")
+    old = "2025-01-01T00:00:00+0000"
+    twin = world.item("Valve", description="earlier", created_time=old, last_modified_time=old)
+    world.fetch()
+    world.forget_calls()
+    with _held_at_its_first_batch(world):
+        world.office.sql("UPDATE staged SET modified_at = NULL WHERE side = 'right'")
+    agreed = "later" if clash else "earlier"
+    assert world.fsm(mine, "Service_And_Parts")["Description"] == world.books(twin, "items")["description"] == agreed
+    asked = [call for call in world.calls() if call["vendor"] == BOOKS]
+    assert any(twin in f"{call['record']} {call['query']}" for call in asked) is clash
+
+
+@pytest.mark.rule("P5")
+def test_of_a_match_a_side_that_was_settled_since_it_was_listed_is_read(world: World) -> None:
+    """A run has listed both sides; a webhook brings what was written since; then the run goes on."""
+    mine = world.service("Valve", Description="first")
+    twin = world.item("Valve")
+    world.fetch()
+    with _held_at_its_first_batch(world) as goes_on:
+        world.sandbox.edit(FSM, "Service_And_Parts", mine, Description="second")
+        setup = world.office.connections.webhook_setup(world.actor, world.orgs[FSM].connection_id)
+        body = {"module": "Service_And_Parts", "event": "edit", "id": mine}
+        assert world.accept_webhook(FSM, setup.path.rsplit("/", 1)[1], delivery(FSM, body, setup.secret)) == 1
+        await_that(lambda: world.books(twin, "items").get("description") == "second", "the webhook has come first")
+        await_that(lambda: world.office.value("SELECT base <> '{}' FROM binding"), "and is saved")
+        goes_on.set()
+    assert world.books(twin, "items")["description"] == world.fsm(mine, "Service_And_Parts")["Description"] == "second"
+    world.check_agree()
+
+
+@contextmanager
+def _held_at_its_first_batch(world: World) -> Iterator[threading.Event]:
+    """A sync whose first batch waits for the event; in the end it has ended."""
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def strike(point: str) -> None:
+        if point == "batch.claimed" and not reached.is_set():
+            reached.set()
+            goes_on.wait(30)
+
+    points.arm(strike)
+    try:
+        run_id = world.runs.sync_now(world.actor, world.integration)
+        await_that(reached.is_set, "the run has listed and matched")
+        yield goes_on
+    finally:
+        goes_on.set()
+        points.arm(None)
+    world.ended(run_id)
 
 
 @pytest.mark.rule("DU-2")
@@ -550,7 +629,7 @@ def test_a_sync_that_is_due_while_fetch_is_on_comes_after_it(world: World) -> No
 def deliver(world: World, vendor: str, body: dict[str, Any]) -> int:
     """As the webhook door does with a delivery whose signature is right."""
     setup = world.office.connections.webhook_setup(world.actor, world.orgs[vendor].connection_id)
-    return world.events.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], delivery(vendor, body, setup.secret))
+    return world.accept_webhook(vendor, setup.path.rsplit("/", 1)[1], delivery(vendor, body, setup.secret))
 
 
 @pytest.mark.rule("P5", "P9")

@@ -96,8 +96,15 @@ class Listing(Base):
     """Postgres' time before the first call of this list."""
     vendor_at: Mapped[datetime | None]
     """The vendor's own time then, where its answers tell it: what the watermark is taken from (P12)."""
+    digest: Mapped[str] = mapped_column(server_default=text("''"))
+    """Of all ids in the order listed, so that a second list can be held against it."""
+    confirm_at: Mapped[datetime | None]
+    """When that second list was begun; it is tried once."""
 
 
+BOUND = "verdict IN ('pair', 'both')"
+UNBOUND = "(verdict IS NULL OR verdict NOT IN ('pair', 'both'))"
+"""Of work orders there is no verdict: they are not matched."""
 _QUEUED_BY = ("run_id", "pair", "side", "record_id")
 
 
@@ -114,13 +121,11 @@ class Staged(Base):
     __table_args__ = (
         Index("ix_staged_key", "run_id", "pair", "side", "folded_key"),
         # What is to be queued next, in its order; and whether anything is left.
-        Index(
-            "ix_staged_bound", *_QUEUED_BY, postgresql_where=text("state = 'listed' AND verdict IN ('pair', 'both')")
-        ),
+        Index("ix_staged_bound", *_QUEUED_BY, postgresql_where=text(f"state = 'listed' AND {BOUND}")),
         Index(
             "ix_staged_unbound",
             *_QUEUED_BY,
-            postgresql_where=text("state = 'listed' AND verdict NOT IN ('pair', 'both')"),
+            postgresql_where=text(f"state = 'listed' AND {UNBOUND}"),
         ),
         Index("ix_staged_queued", "run_id", postgresql_where=text("state = 'queued'")),
     )
@@ -140,6 +145,8 @@ class Staged(Base):
     state: Mapped[str] = mapped_column(server_default=text("'listed'"))
     verdict: Mapped[str | None]
     twin_id: Mapped[str | None]
+    absent_at: Mapped[datetime | None]
+    """`create`, by two lists of the other side that were the same: when the first of them was begun."""
 
 
 class Outcome(Base):

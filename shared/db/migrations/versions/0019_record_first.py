@@ -25,9 +25,10 @@ def upgrade() -> None:
             op.f(f"uq_binding_{side}_id_left_org_id_right_org_id_pair"), "binding", [f"{side}_id", *_BEFORE]
         )
     op.drop_index("ix_staged_state", table_name="staged")
-    for name, which in (("bound", "IN"), ("unbound", "NOT IN")):
-        where = f"state = 'listed' AND verdict {which} ('pair', 'both')"
-        op.create_index(f"ix_staged_{name}", "staged", _ORDER, postgresql_where=sa.text(where))
+    bound, unbound = "verdict IN ('pair', 'both')", "(verdict IS NULL OR verdict NOT IN ('pair', 'both'))"
+    for name, which in (("bound", bound), ("unbound", unbound)):
+        where = sa.text(f"state = 'listed' AND {which}")
+        op.create_index(f"ix_staged_{name}", "staged", _ORDER, postgresql_where=where)
     op.create_index("ix_staged_queued", "staged", ["run_id"], postgresql_where=sa.text("state = 'queued'"))
 
 
