@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos mutants soak check fmt venv clean
+.PHONY: help demo up test bench chaos mutants soak check fmt venv clean
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -25,6 +25,9 @@ up: $(STAMP) ## Run the whole stack here until Ctrl-C; data in .bothways (ARGS=.
 
 test: $(STAMP) ## Run all tests (ARGS="-k name")
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+bench: $(STAMP) ## Measure speed beside what bounds it, 20 minutes; writes bench.json (ARGS="--only latency")
+	@$(PY) -m tests.bench $(ARGS)
 
 chaos: $(STAMP) ## Play the fault matrix, 25 minutes at most; writes chaos.json (ARGS="--only redis_kill")
 	@$(PY) -m tests.chaos $(ARGS)

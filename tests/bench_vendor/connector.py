@@ -49,6 +49,8 @@ CALLS = "calls"
 """int, set: the calls in it."""
 BATCH = "batch"
 """int, set: records a call."""
+WHOLE = "whole"
+"""int, set: 1 where the org cannot tell what changed, and is listed whole, as Zoho FSM is."""
 
 
 def limits(capabilities: Capabilities) -> tuple[Limit, ...]:
@@ -229,7 +231,7 @@ class BenchVendor:
             name=CONTACTS,
             label="Contacts",
             fields=FIELDS,
-            order=ListOrder.SINCE,
+            order=ListOrder.WHOLE if capabilities.on(WHOLE) else ListOrder.SINCE,
             page_size=1000,
             read_batch=batch,
             create_batch=batch,

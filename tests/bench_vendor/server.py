@@ -7,7 +7,8 @@ since `If-Modified-Since` where it is given. It prints one line of JSON, its add
 
 GET  /{org}/{module}?page=&pageSize= | ?ids=a,b | ?name=   {"rows": [...], "more": bool}
 POST /{org}/{module} {"rows": [{id?, name, ...}]}          {"rows": [{...} | {"error": code}]}
-POST /_bench/{org}/limits {minute, day, concurrent, app, window_s, latency_s} · /_bench/{org}/seed/{module} [{...}]
+POST /_bench/{org}/limits {minute, day, concurrent, app, window_s, latency_s, behind_s} (of the org's clock)
+POST /_bench/{org}/seed/{module} [{...}]
 PUT  /_bench/{org}/{module}/{id} {...} · GET /_bench/{org}/state · GET, DELETE /_bench/log · POST /_bench/reset
 """
 
@@ -22,7 +23,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -60,6 +61,7 @@ class Org:
     day: int | None = 5000
     concurrent: int | None = 5
     latency_s: float = 0.05
+    behind_s: float = 0.0
     inside: int = 0
     minutes: Windows = field(init=False)
     days: Windows = field(init=False)
@@ -143,7 +145,7 @@ class Bench:
         record_id = record_id or f"{module[0]}{next(self.ids)}"
         names.pop(str(before.get("name", "")).casefold(), None)
         names[name.casefold()] = record_id
-        modified = datetime.now(UTC).isoformat(timespec="milliseconds")
+        modified = (datetime.now(UTC) - timedelta(seconds=org.behind_s)).isoformat(timespec="milliseconds")
         known[record_id] = {**before, **row, "id": record_id, "name": name, "modified": modified}
         return known[record_id]
 
@@ -179,6 +181,7 @@ class Bench:
         name, module = parts
         org, now = self.org(name), time.monotonic()
         row: Json = {"at": now, "org": name, "method": scope["method"], "window": -1, "status": 429, "records": 0}
+        row["asks"] = _asks(scope)
         self.log.append(row)
         refused = self.exceeded(org, now)
         row["window"] = math.floor((now - self.began) / self.window_s)
@@ -221,7 +224,7 @@ class Bench:
             case "DELETE", ["log"]:
                 self.log.clear()
             case "POST", [org, "limits"]:
-                for key in ("minute", "day", "concurrent", "latency_s"):
+                for key in ("minute", "day", "concurrent", "latency_s", "behind_s"):
                     if key in given:
                         setattr(self.org(org), key, given[key])
                 self.app = given.get("app", self.app)
@@ -235,6 +238,14 @@ class Bench:
             case _:
                 raise ValueError(f"no such control: {method} {parts}")
         return {}
+
+
+def _asks(scope: Message) -> str:
+    """What a call is: "write", "list", or a look for records by "ids" or by "name"."""
+    if scope["method"] != "GET":
+        return "write"
+    query = parse_qs(scope["query_string"].decode())
+    return next((name for name in ("ids", "name") if name in query), "list")
 
 
 def main() -> None:

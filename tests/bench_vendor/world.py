@@ -97,9 +97,16 @@ def registered() -> Iterator[None]:
 
 
 def connect(
-    connections: ConnectionService, db: Database, integrations: IntegrationService, actor: Actor, **flags: int
+    connections: ConnectionService,
+    db: Database,
+    integrations: IntegrationService,
+    actor: Actor,
+    left: Mapping[str, int] | None = None,
+    /,
+    **flags: int,
 ) -> tuple[int, Mapping[str, Connected]]:
-    """(integration, connections by org). `flags` are the right side's capabilities; the left has no limits."""
+    """(integration, connections by org). `flags` are the right side's capabilities, `left` the left's, which has no
+    limits."""
     made = {}
     for vendor, org in ((FIELD, LEFT), (BOOKS, RIGHT)):
         state, _ = connections.begin(
@@ -111,10 +118,11 @@ def connect(
         made[org] = done
     connections.set_limits(actor, made[LEFT].connection_id, False)
     with db.transaction() as session:
-        session.execute(
-            text("UPDATE org SET settings = settings || CAST(:flags AS jsonb) WHERE id = :org"),
-            {"flags": json.dumps({"capabilities": flags}), "org": made[RIGHT].org_id},
-        )
+        for org, told in ((LEFT, left or {}), (RIGHT, flags)):
+            session.execute(
+                text("UPDATE org SET settings = settings || CAST(:flags AS jsonb) WHERE id = :org"),
+                {"flags": json.dumps({"capabilities": told}), "org": made[org].org_id},
+            )
         session.execute(text("UPDATE connection SET updated_at = clock_timestamp()"))
     integration = integrations.create(actor, "bench_pair", made[LEFT].org_id, made[RIGHT].org_id)
     return integration, made

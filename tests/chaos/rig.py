@@ -183,7 +183,7 @@ class Rig:
         self.stack._supervisor._backoff = (0.1, 0.5, 60.0)
         self.api_url = self.stack.api_url
         self.stack.sandbox = self._http.get(f"http://127.0.0.1:{vendor_port}/_sandbox/info").json()
-        self.world = e2e._connected(self.stack, self._http, self.shape.sync_type)
+        self.world = e2e.connected(self.stack, self._http, self.shape.sync_type)
         self.stack.sandbox = self.sandbox
         self._aim_webhooks()
 

@@ -432,10 +432,10 @@ def running_world(
         },
     )
     with Stack.start(options) as stack, httpx.Client(timeout=30) as http:
-        yield _connected(stack, http, sync_type, state_writable=state_writable)
+        yield connected(stack, http, sync_type, state_writable=state_writable)
 
 
-def _connected(stack: Stack, http: httpx.Client, sync_type: str = "I", *, state_writable: bool = False) -> World:
+def connected(stack: Stack, http: httpx.Client, sync_type: str = "I", *, state_writable: bool = False) -> World:
     told, env = stack.sandbox, stack.env
     settings = Settings(
         database_url=SecretStr(env["DATABASE_URL"]),

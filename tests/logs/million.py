@@ -8,29 +8,17 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
-from pydantic import SecretStr
 
-from deploy.local.postgres import PostgresServer
-from deploy.local.valkey import ValkeyServer
-from shared.db.migrate import upgrade
-from shared.db.session import Database, make_engine
-from shared.services.workspaces import host_actor
-from shared.settings import Settings
-from shared.vault import new_key_ring
-from tests.integration.test_doors import serving
-from tests.logs.fill import fill
+from tests.logs.opened import OpenLog, open_log
 from tests.logs.pages import pages
 
 LONGEST_MS = 300
-TIMES = 9
 
 
 def main(arguments: list[str]) -> int:
@@ -38,47 +26,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--outcomes", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=2_000)
     chosen = parser.parse_args(arguments)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bothways-")))
-        postgres, valkey = PostgresServer.start(folder, durable=False), ValkeyServer.start(folder, durable=False)
-        stack.callback(valkey.destroy)
-        stack.callback(postgres.destroy)
-        keys = folder / "keys.json"
-        keys.write_text(new_key_ring())
-        settings = Settings(database_url=SecretStr(postgres.url), redis_url=SecretStr(valkey.url), key_file=keys)
-        return measure(settings, chosen.outcomes, chosen.runs)
+    with (
+        tempfile.TemporaryDirectory(prefix="bothways-") as folder,
+        open_log(Path(folder), outcomes=chosen.outcomes, runs=chosen.runs) as log,
+    ):
+        print(f"{chosen.outcomes} outcomes of {chosen.runs} syncs, filled in {log.filled_s:.0f} s")
+        return measure(log)
 
 
-def measure(settings: Settings, outcomes: int, runs: int) -> int:
-    database = Database(make_engine(settings, threads=2))
-    upgrade(database.engine)
-    began = time.monotonic()
-    filled = fill(database, host_actor(database).workspace, outcomes=outcomes, runs=runs)
-    print(f"{outcomes} outcomes of {runs} syncs, filled in {time.monotonic() - began:.0f} s")
-    database.close()
+def measure(log: OpenLog) -> int:
     slow = []
-    with serving(settings) as client:
-        for name, path in pages(filled).items():
-            took = [_answer_ms(client, path) for _ in range(TIMES)]
-            median = statistics.median(took)
-            print(f"{median:7.1f} ms  {name}{_whole(client, path) if '.csv' in path else ''}")
-            if median > LONGEST_MS:
-                slow.append(name)
+    for name, path in pages(log.filled).items():
+        median = log.median_ms(path)
+        print(f"{median:7.1f} ms  {name}{_whole(log.http, path) if '.csv' in path else ''}")
+        if median > LONGEST_MS:
+            slow.append(name)
     for name in slow:
         print(f"Longer than {LONGEST_MS} ms: {name}")
     return 1 if slow else 0
-
-
-def _answer_ms(client: httpx.Client, path: str) -> float:
-    """Of a page all of it; of a CSV its first bytes, which come before anything of it is read."""
-    began = time.perf_counter()
-    with client.stream("GET", path) as answer:
-        assert answer.status_code == 200, answer.read()
-        if ".csv" in path:
-            next(answer.iter_bytes())
-        else:
-            answer.read()
-    return (time.perf_counter() - began) * 1000
 
 
 def _whole(client: httpx.Client, path: str) -> str:
