@@ -298,8 +298,8 @@ def test_bytes_that_were_spoilt_twice_on_their_way_are_carried_nowhere(world: Wo
     world.fetch()
     world.sync()
     theirs = world.twin(mine) or ""
-    edited, at = ((FSM, mine), "Companies") if spoilt == FSM else ((BOOKS, theirs), "contacts")
-    world.sandbox.edit(edited[0], at, edited[1], **{"Website" if spoilt == FSM else "website": "www.b.test"})
+    world.sandbox.edit(BOOKS, "contacts", theirs, website="www.b.test")  # thin in its list; FSM is read to be written
+    at = "Companies" if spoilt == FSM else "contacts"
     world.sandbox.fault(spoilt, "bad_utf8", match={"method": "GET", "path": f"{at}/"}, count=4)
     world.sync()
     assert sum(call["fault"] == "bad_utf8" for call in world.calls()) == 4, "two tries of two readings each"

@@ -424,9 +424,10 @@ def _signed_by_anybody(_verify: Function) -> Function:
 
 
 def _values_are_logged(decide: Function) -> Function:
-    def mutated(self: Any, work: Any) -> None:
-        log.info("about to decide on %s", dict(work.source.fields) if work.source else None)
-        decide(self, work)
+    def mutated(self: Any, works: Any) -> None:
+        for work in works:
+            log.info("about to decide on %s", dict(work.source.fields) if work.source else None)
+        decide(self, works)
 
     return mutated
 
