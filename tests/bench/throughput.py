@@ -216,7 +216,7 @@ def _textbook(stack: Stack, folder: Path, told: textbook.Told, ids: Sequence[str
         with Celery("sender", broker=told.broker, set_as_current=False) as sender:
             for record_id in ids:
                 sender.send_task(textbook.TASK, (record_id,))
-        until(lambda: written() == len(ids), "the textbook pipeline has written all its rows", 600, 0.2)
+        until(lambda: written() == len(ids), "the textbook pipeline has written all its rows", 300, 0.2)
         row = log.execute("SELECT extract(epoch FROM max(at) - min(at))::float8 FROM textbook_log").fetchone()
     assert row is not None
     return len(ids) / float(row[0])
