@@ -90,6 +90,7 @@ def bench_rig(
                 doors.connections.set_limits(actor, made[RIGHT].connection_id, False)
                 for org in (LEFT, RIGHT):
                     bench.no_limits(org)
+                bench.limits(RIGHT, app=None)  # that of all orgs together: the textbook pipeline makes 40,000 calls
                 yield Rig(stack, bench, doors, actor, integration)
             finally:
                 doors.close()

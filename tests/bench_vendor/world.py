@@ -44,7 +44,7 @@ class Bench:
         self._do("POST", f"{org}/limits", limits)
 
     def no_limits(self, org: str) -> None:
-        self.limits(org, minute=None, day=None, concurrent=None, app=None, latency_s=0.001)
+        self.limits(org, minute=None, day=None, concurrent=None, latency_s=0.001)
 
     def seed(self, org: str, names: Sequence[str]) -> list[str]:
         rows = [{"name": name, "city": "Zürich"} for name in names]

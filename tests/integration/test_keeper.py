@@ -32,12 +32,16 @@ class LeavesInside(Bus):
         return super().lock_lane(lane, token, ttl_s)
 
 
+def keeper_of(bus: Bus, database: Database, settings: Settings) -> Keeper:
+    """Not started: the test beats."""
+    epoch = Epoch(database, bus, settings.epoch_file)
+    return Keeper(bus, database, Leases(settings), settings, epoch, Watchdog(60.0))
+
+
 def test_a_lane_that_is_left_while_its_lock_is_renewed_is_free(settings: Settings, redis: Redis) -> None:
     bus = LeavesInside(redis, settings, "worker-1")
     database = Database(make_engine(settings, threads=1))
-    keeper = Keeper(
-        bus, database, Leases(settings), settings, Epoch(database, bus, settings.epoch_file), Watchdog(60.0)
-    )
+    keeper = keeper_of(bus, database, settings)
     token = bus.new_token()
     assert keeper.take_lane(LANE, token)
     bus.leaving = threading.Thread(target=keeper.leave_lane, args=(LANE, token))
@@ -51,9 +55,7 @@ def test_a_lane_that_is_left_while_its_lock_is_renewed_is_free(settings: Setting
 def test_a_lane_that_is_held_stays_so(settings: Settings, redis: Redis) -> None:
     bus = Bus(redis, settings, "worker-1")
     database = Database(make_engine(settings, threads=1))
-    keeper = Keeper(
-        bus, database, Leases(settings), settings, Epoch(database, bus, settings.epoch_file), Watchdog(60.0)
-    )
+    keeper = keeper_of(bus, database, settings)
     token = bus.new_token()
     assert keeper.take_lane(LANE, token)
     redis.delete(f"{LANE.key}:drainer")  # a Redis that lost its data
