@@ -57,7 +57,7 @@ def binding_after(context: Context, work: Work, action: Action) -> BindingSave |
         elif record is not None:
             unread -= {side}
             _note(work, save, side, _digest(context, work.pair, side, record), record.modified_at)
-            setattr(save, f"{side}_written", iso(row.bound.written.get(side)) if row else None)
+            setattr(save, f"{side}_written", row.bound.written.get(side) if row else None)
         elif row is not None:
             _keep(save, side, row)
     save.has_children = context.awaited(work.pair.name)
@@ -144,7 +144,7 @@ def _note_written(
         expected = written.record
     digest = None if surprise else _digest(context, work.pair, side, expected)
     _note(work, save, side, digest, written.modified_at)
-    setattr(save, f"{side}_written", iso(written.modified_at))
+    setattr(save, f"{side}_written", written.modified_at)
 
 
 def _state_after(context: Context, pair: Pair, side: Side, changes: Iterable[Change]) -> bool | None:
@@ -163,8 +163,8 @@ def _surprised(pair: Pair, side: Side, changes: Iterable[Change], expected: Reco
 def _note(work: Work, save: BindingSave, side: Side, digest: str | None, modified: datetime | None) -> None:
     read_at = work.read_at.get(side)
     setattr(save, f"{side}_hash", digest)
-    setattr(save, f"{side}_modified", iso(modified))
-    setattr(save, f"{side}_seen_at", iso(_unsettled_since(work.binding, side, modified, read_at)))
+    setattr(save, f"{side}_modified", modified)
+    setattr(save, f"{side}_seen_at", _unsettled_since(work.binding, side, modified, read_at))
 
 
 def _unsettled_since(
@@ -188,9 +188,9 @@ def _unsettled_since(
 
 def _keep(save: BindingSave, side: Side, row: BindingRow) -> None:
     setattr(save, f"{side}_hash", row.hash(side))
-    setattr(save, f"{side}_modified", iso(row.modified(side)))
-    setattr(save, f"{side}_seen_at", iso(row.seen_at(side)))
-    setattr(save, f"{side}_written", iso(row.bound.written.get(side)))
+    setattr(save, f"{side}_modified", row.modified(side))
+    setattr(save, f"{side}_seen_at", row.seen_at(side))
+    setattr(save, f"{side}_written", row.bound.written.get(side))
 
 
 def _digest(context: Context, pair: Pair, side: Side, record: Record) -> str:
@@ -220,7 +220,3 @@ def from_base(pair: Pair, base: Base, side: Side, record_id: RecordId) -> Record
         if isinstance(rule, frozenset):
             fields.setdefault(name, min(rule))
     return Record(record_id, fields)
-
-
-def iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment is not None else None

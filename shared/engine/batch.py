@@ -13,6 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from msgspec import structs
+
 from shared.engine.agreed import all_agreed, from_base
 from shared.engine.context import Context, Ports
 from shared.engine.families import Families
@@ -268,7 +270,7 @@ class Batch:
 
 def _as_one_of(work: Work, pair: str, side: Side, record_id: RecordId) -> ChangeEvent:
     newest = work.folded.newest
-    return replace(
+    return structs.replace(
         newest,
         event_id=uuid.uuid4().hex,
         folded=(),

@@ -347,7 +347,7 @@ def _settle(
         roots=roots,
         token=opened.token,
         results=results,
-        opened_at=opened.opened_at.isoformat(),
+        opened_at=opened.opened_at,
     )
     wake = ports.bus.settle(session.lane, entries, roots, opened.token, payload.encode())
     at("results.handed")

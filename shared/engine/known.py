@@ -19,8 +19,6 @@ from shared.sync.inside import parent_of
 from shared.sync.model import Base, BindingState, Bound, Pair, Record, RecordId, Sent, Side
 from shared.sync.values import decode_base, decode_fields, decode_pending, encode_base, encode_pending
 
-_SEEN = ("left_seen_at", "right_seen_at")
-
 LIST_TRUST_S = 60.0
 """So long after a whole list was begun, "there is no twin" is believed without another look (scaled)."""
 
@@ -58,11 +56,8 @@ class BindingRow:
 
     def save(self) -> BindingSave:
         """As it is, to be saved with one thing changed."""
-        times: dict[str, Any] = {
-            name: (value.isoformat() if value else None)
-            for name in ("left_written", "right_written", "left_modified", "right_modified", *_SEEN)
-            for value in [self.raw[name]]
-        }
+        names = ("left_written", "right_written", "left_modified", "right_modified", "left_seen_at", "right_seen_at")
+        times: dict[str, Any] = {name: self.raw[name] for name in names}
         return BindingSave(
             left_id=self.bound.left_id,
             right_id=self.bound.right_id,

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from shared.connectors.base import ListOrder, ModuleFacts, Page
 from shared.db.sql import sql
-from shared.engine.agreed import iso, listed_hash
+from shared.engine.agreed import listed_hash
 from shared.engine.context import Context, Orders, Ports
 from shared.engine.families import changed_inside
 from shared.engine.keeper import Keeper
@@ -305,10 +305,10 @@ class Listing:
             "fields": encode_fields(row.fields),
             "complete": row.complete,
             "inactive": row.inactive,
-            "modified": iso(row.modified_at),
+            "modified": row.modified_at,
             "key": key,
             "second": second,
-            "read_at": iso(read_at),
+            "read_at": read_at,
         }
 
     # Families: what lives inside the records that were listed

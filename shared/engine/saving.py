@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec.structs import asdict
 from sqlalchemy import Row, TextClause
 from sqlalchemy.orm import Session
 
@@ -217,14 +218,7 @@ def _save_bindings(session: Session, batch: ResultBatch, part: Sequence[Result])
 
 
 def _binding_row(pair: str, binding: BindingSave) -> dict[str, Any]:
-    return {"pair": pair, **{name: getattr(binding, name) for name in _BINDING_NAMES}}
-
-
-_BINDING_NAMES = (
-    "left_id", "right_id", "base", "state", "left_written", "right_written", "unread", "left_hash", "right_hash",
-    "left_modified", "right_modified", "left_seen_at", "right_seen_at", "deactivated", "left_bare", "right_bare",
-    "expected",
-)  # fmt: skip
+    return {"pair": pair, **asdict(binding)}
 
 
 def _wake_children(session: Session, batch: ResultBatch, saved: Sequence[Result]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from shared.connectors.base import Rejected
 from shared.engine.agreed import binding_after
@@ -178,7 +179,7 @@ class Settler:
             received_ms=folded.received_at,
             written_ms=work.written_ms,
             fresh=work.earlier is None,
-            listed_at=work.staged.read_at.isoformat() if work.listed and work.staged is not None else None,
+            listed_at=work.staged.read_at if work.listed and work.staged is not None else None,
             intent="keep" if outcome is None else "close",
             asked=folded.pair if folded.pair != work.pair.name else "",
             pairs=list(pairs) if len(pairs) > 1 else [],

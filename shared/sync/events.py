@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from shared.errors import BothwaysError
 from shared.sync.model import RecordId, Side
@@ -34,8 +35,7 @@ class BadEnvelope(BothwaysError):
     code = "BAD_ENVELOPE"
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeEvent:
+class ChangeEvent(msgspec.Struct, frozen=True):
     """`staged`: the run `run_id` has staged the record as it read it, so it need not be fetched.
 
     `received_at` is epoch milliseconds; `attempt` counts the tries before this one.
@@ -119,8 +119,7 @@ def _named(wire: Mapping[str, str], key: str) -> str:
 # Folding
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(msgspec.Struct, frozen=True):
     """Many pending events of one record as one. `events` are all of them, oldest first, each id once.
 
     `hint` DELETE is sticky: only a read shows that the record is back. `received_at` is the earliest, from which
@@ -142,6 +141,8 @@ class Folded:
 
     @property
     def event_ids(self) -> tuple[str, ...]:
+        if len(self.events) == 1 and not self.newest.folded:
+            return (self.newest.event_id,)
         ids = [one for event in self.events for one in (event.event_id, *event.folded)]
         return tuple(dict.fromkeys(ids))
 
@@ -167,7 +168,7 @@ def fold(events: Sequence[ChangeEvent]) -> list[Folded]:
 
 
 def _fold_one(group: Sequence[ChangeEvent]) -> Folded:
-    events = _without_doubles(group)
+    events = _without_doubles(group) if len(group) > 1 else tuple(group)
     runs = {event.run_id for event in events}
     newest = events[-1]
     return Folded(

@@ -9,10 +9,11 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Engine, text
 from sqlalchemy import event as listening
 
@@ -299,7 +300,7 @@ def test_what_waited_for_an_event_that_ended_under_another_s_name_ends_there_too
     answers the one that waits, and has no row of its own."""
     desk.save(desk.batch(desk.result("1", "updated", event_ids=["a", "b"], binding=desk.bound("1", 0))))
     desk.save(desk.batch(desk.result("1", None, event_ids=["e-1"], wait=desk.wait("1", "retry", 30))))
-    later = desk.office.value("SELECT clock_timestamp()").isoformat()
+    later = desk.office.value("SELECT clock_timestamp()")
     desk.save(replace(desk.batch(desk.result("1", "unchanged", event_ids=["b"])), opened_at=later))
     assert desk.due() == []
     ended = {row["event_id"]: row["outcome_event"] for row in desk.office.sql("SELECT * FROM event_done")}

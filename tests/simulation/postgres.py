@@ -495,12 +495,12 @@ def _save_binding(tables: Tables, batch: ResultBatch, save: BindingSave) -> bool
         "deactivated": save.deactivated,
         "left_hash": save.left_hash,
         "right_hash": save.right_hash,
-        "left_written": _time(save.left_written),
-        "right_written": _time(save.right_written),
-        "left_modified": _time(save.left_modified),
-        "right_modified": _time(save.right_modified),
-        "left_seen_at": _time(save.left_seen_at),
-        "right_seen_at": _time(save.right_seen_at),
+        "left_written": save.left_written,
+        "right_written": save.right_written,
+        "left_modified": save.left_modified,
+        "right_modified": save.right_modified,
+        "left_seen_at": save.left_seen_at,
+        "right_seen_at": save.right_seen_at,
         "pending": None,
         "fence": batch.fence,
         "updated_at": tables.sched.when(),
@@ -515,10 +515,6 @@ def _save_binding(tables: Tables, batch: ResultBatch, save: BindingSave) -> bool
         return False
     found.update(values, version=save.expected + 1)
     return True
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _event(batch: ResultBatch, result: Result) -> ChangeEvent:
@@ -568,7 +564,7 @@ def _answered(tables: Tables, key: Key, batch: ResultBatch, result: Result) -> D
     waiting = tables.due.get(key)
     if waiting is None or waiting.event["id"] in result.event_ids:
         return waiting
-    opened = _time(result.listed_at or batch.opened_at) if result.fresh else None
+    opened = (result.listed_at or batch.opened_at) if result.fresh else None
     return waiting if opened is not None and waiting.parked_at <= opened else None
 
 

@@ -6,11 +6,11 @@ import random
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.sync.events import BadEnvelope, ChangeEvent, Folded, Hint, Origin, decode, encode, fold, root_of, shard_of
 from shared.sync.model import RecordId, Side

@@ -12,7 +12,7 @@ import shared.integrations
 import shared.sync
 
 ALLOWED = {
-    "shared.sync": {"shared.sync", "shared.errors", "pydantic"},
+    "shared.sync": {"shared.sync", "shared.errors", "msgspec", "pydantic"},
     "shared.integrations": {"shared.sync", "shared.errors", "shared.integrations", "pydantic", "yaml"},
 }
 PURE = {
