@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Row
-from sqlalchemy.orm import Session
 
-from shared.db.sql import sql
+from shared.db.sql import Statements, sql
 from shared.errors import LeaseLost, OrgHeld
 from shared.settings import Settings
 
@@ -185,7 +184,7 @@ class Leases:
         self._push_s = settings.scaled(settings.push_deadline_s + 5)
         self._whole = settings.lock_scope == "installation"
 
-    def take(self, session: Session, orgs: Sequence[int], holder: Holder, *, joining: bool = False) -> Lease | Held:
+    def take(self, session: Statements, orgs: Sequence[int], holder: Holder, *, joining: bool = False) -> Lease | Held:
         """Takes both orgs or none; joins where `holder` has them already. A waiter's wish is noted: commit it.
 
         `joining`: the caller is a drainer, which gives way to a waiter and to the end of the run.
@@ -211,7 +210,7 @@ class Leases:
             return self._held(rows, holder)
         return self._take(session, ids, holder, started)
 
-    def _joined(self, session: Session, orgs: list[int], holder: Holder, started: float) -> Lease | Held | None:
+    def _joined(self, session: Statements, orgs: list[int], holder: Holder, started: float) -> Lease | Held | None:
         """The lease that `holder` has, unless somebody goes first. Joining does not renew it.
 
         None: it has none. Who goes first is told from here: two drainers that both went on to lock the rows would
@@ -225,7 +224,7 @@ class Leases:
             return self._held(rows, holder)
         return Lease(holder, tuple(orgs), rows[0].fence, started + min(row.remaining_s for row in rows))
 
-    def holder_for_events(self, session: Session, orgs: Sequence[int], webhook: Holder) -> Holder:
+    def holder_for_events(self, session: Statements, orgs: Sequence[int], webhook: Holder) -> Holder:
         """The run of this integration that has the orgs, else webhook work: events join a run that is on (LK-3)."""
         rows = session.execute(
             sql("SELECT holder, kind, integration_id FROM org_lease WHERE org_id = ANY(:orgs)"), {"orgs": list(orgs)}
@@ -235,7 +234,7 @@ class Leases:
             return Holder(names.pop(), "run", webhook.integration_id, webhook.workspace_id)
         return webhook
 
-    def may_end(self, session: Session, lease: Lease) -> bool:
+    def may_end(self, session: Statements, lease: Lease) -> bool:
         """Whether no batch is open under the lease; else no new one may join it until the run has ended."""
         busy = session.execute(
             sql("SELECT 1 FROM open_batch WHERE fence = :fence AND until > clock_timestamp() LIMIT 1"),
@@ -246,7 +245,7 @@ class Leases:
             session.execute(_END, _ours(lease))
         return busy is None
 
-    def renew(self, session: Session, lease: Lease) -> Lease:
+    def renew(self, session: Statements, lease: Lease) -> Lease:
         """Raises LeaseLost where it ended or was taken over."""
         started = time.monotonic()
         self._extend(session, lease)
@@ -256,7 +255,7 @@ class Leases:
         """False: renew before the next push, or a frozen holder could push after another took over (P4)."""
         return lease.remaining_s() >= self._push_s
 
-    def check(self, session: Session, lease: Lease, *, pushed: bool = False) -> None:
+    def check(self, session: Statements, lease: Lease, *, pushed: bool = False) -> None:
         """First statement of each transaction of its work. KEY SHARE: the heartbeat passes, a take-over waits for us.
 
         `pushed`: what is saved was sent already, so a run that ended meanwhile does not stop it. Raises LeaseLost.
@@ -265,7 +264,7 @@ class Leases:
         if len(found) != len(lease.orgs):
             raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
 
-    def lock(self, session: Session, lease: Lease) -> None:
+    def lock(self, session: Statements, lease: Lease) -> None:
         """First statement of the transaction that ends a run: others save before it or after it, not across it.
 
         Raises LeaseLost.
@@ -274,22 +273,22 @@ class Leases:
         if not all(_has(lease.holder, row) and row.fence == lease.fence and row.live for row in rows):
             raise LeaseLost(f"Lease {lease.fence} of {lease.holder.name} has ended.")
 
-    def stand_still(self, session: Session, orgs: Sequence[int]) -> None:
+    def stand_still(self, session: Statements, orgs: Sequence[int]) -> None:
         """Until this transaction ends no batch of these orgs saves or begins anything, whoever holds them: for what a
         person changes about bindings. Keep it short."""
         self._lock(session, sorted(orgs))
 
-    def release(self, session: Session, lease: Lease) -> None:
+    def release(self, session: Statements, lease: Lease) -> None:
         """Of an owner alone; anybody else's call changes nothing."""
         session.execute(_LOCK_OURS, _ours(lease))
         session.execute(_RELEASE, _ours(lease))
 
-    def held(self, session: Session, holder: str) -> list[tuple[int, int]]:
+    def held(self, session: Statements, holder: str) -> list[tuple[int, int]]:
         """Whatever this holder has, (org, fence), locked: no batch opens under it until this transaction has ended."""
         query = sql("SELECT org_id, fence FROM org_lease WHERE holder = :holder ORDER BY org_id FOR UPDATE")
         return [(row.org_id, row.fence) for row in session.execute(query, {"holder": holder})]
 
-    def leave(self, session: Session, holder: str, held: Sequence[tuple[int, int]]) -> None:
+    def leave(self, session: Statements, holder: str, held: Sequence[tuple[int, int]]) -> None:
         """For a run that ends or parks while its batches may be open: they could push after others took the orgs, so
         these stay until the last of them has closed, or lapsed (P4). Who asks next finds them free."""
         for org, fence in held:
@@ -297,13 +296,13 @@ class Leases:
             if not session.execute(_LEAVE, {**ours, "org": org}).rowcount:  # type: ignore[attr-defined]
                 session.execute(_RELEASE, ours)
 
-    def _lock(self, session: Session, orgs: list[int]) -> Sequence[Row[tuple[object, ...]]]:
+    def _lock(self, session: Statements, orgs: list[int]) -> Sequence[Row[tuple[object, ...]]]:
         # A row that is missing is made before any is locked: made after, it would be locked out of order.
         if session.execute(_COUNT, {"orgs": orgs}).scalar_one() < len(orgs):
             session.execute(_MAKE_ROW, {"orgs": orgs})
         return session.execute(_LOCK, {"orgs": orgs, "grace": self._grace_s, "stale": self._stale_s}).all()
 
-    def _take(self, session: Session, orgs: list[int], holder: Holder, started: float) -> Lease:
+    def _take(self, session: Statements, orgs: list[int], holder: Holder, started: float) -> Lease:
         session.execute(_END_LOG, {"orgs": orgs})
         fence = session.execute(sql("SELECT nextval('fence_seq')")).scalar_one()
         values = {"holder": holder.name, "kind": holder.kind, "integration": holder.integration_id}
@@ -311,7 +310,7 @@ class Leases:
         session.execute(_LOG, {"orgs": orgs})
         return Lease(holder, tuple(orgs), fence, started + self._ttl_s)
 
-    def _extend(self, session: Session, lease: Lease) -> None:
+    def _extend(self, session: Statements, lease: Lease) -> None:
         session.execute(_LOCK_OURS, _ours(lease))
         query = {**_ours(lease), "ttl": self._ttl_s}
         if session.execute(_EXTEND, query).rowcount != len(lease.orgs):  # type: ignore[attr-defined]

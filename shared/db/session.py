@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.db.sql import Statements
 from shared.errors import BothwaysError, ConfigError, Unavailable
 from shared.settings import Settings
 
@@ -97,27 +98,41 @@ def _without_values(error: DBAPIError) -> BothwaysError:
 
 
 class Database:
-    """Sessions on one engine. `transaction()` commits at its end, or rolls back whole."""
+    """Two doors for objects, two for SQL as text: a session of objects costs more than most statements do.
+
+    Each raises Unavailable where Postgres cannot be reached; nothing was then committed, or nobody knows.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._plain = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = sessionmaker(engine, expire_on_commit=False)
-        self._readers = sessionmaker(
-            engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False, autoflush=False
-        )
+        self._readers = sessionmaker(self._plain, expire_on_commit=False, autoflush=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Raises Unavailable where Postgres cannot be reached; nothing was then committed, or nobody knows."""
+        """Commits at its end, or rolls back whole."""
         with _postgres_errors(), self._sessions.begin() as session:
             yield session
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """For SELECTs: each by itself, without the two round trips of a transaction, which at READ COMMITTED would give
-        each its own view as well. Raises as `transaction`."""
+    def objects(self) -> Iterator[Session]:
+        """To read objects, each by itself, as `reading`."""
         with _postgres_errors(), self._readers() as session:
             yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Statements]:
+        """SQL as text; commits at its end, or rolls back whole."""
+        with _postgres_errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Statements]:
+        """SELECTs as text: each by itself, without the two round trips of a transaction, which at READ COMMITTED would
+        give each its own view as well."""
+        with _postgres_errors(), self._plain.connect() as connection:
+            yield connection
 
     def close(self) -> None:
         self.engine.dispose()
@@ -147,5 +162,13 @@ class Joined(Database):
         self._session.flush()
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def objects(self) -> Iterator[Session]:
+        yield self._session
+
+    @contextmanager
+    def writing(self) -> Iterator[Statements]:
+        yield self._session
+
+    @contextmanager
+    def reading(self) -> Iterator[Statements]:
         yield self._session

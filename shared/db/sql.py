@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.orm import Session
+
+Statements = Connection | Session
+"""What takes SQL as text, inside a transaction or outside of one."""
 
 
 @lru_cache(maxsize=2048)

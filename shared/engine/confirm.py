@@ -85,7 +85,7 @@ class Confirmation:
         if not plain or facts.inside is not None or not facts.creates:
             return None
         key = {"run": self._id, "side": side.value, "pairs": list(served)}
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             self._ports.leases.check(session, self._lease)
             listing = session.execute(_LISTING, {**key, "pair": served[0]}).one()
             if not listing.digest or listing.confirm_at is not None:
@@ -136,14 +136,14 @@ class Confirmation:
 
     def _save(self, question: _Question, since: datetime) -> None:
         absent = [one for one, key in question.wanted.items() if (one[0], key) not in question.taken]
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             self._ports.leases.check(session, self._lease)
             for name in dict.fromkeys(name for name, _ in absent):
                 values = {"run": self._id, "pair": name, "side": question.side.other.value, "since": since}
                 session.execute(_ABSENT, {**values, "ids": [record for pair, record in absent if pair == name]})
 
     def _now(self) -> datetime:
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             now: datetime = session.execute(sql("SELECT clock_timestamp()")).scalar_one()
             return now
 

@@ -209,7 +209,7 @@ def lane_of(integration_id: int, cls: str, pair: str, side: Side, record_id: str
 
 def load_context(ports: Ports, integration_id: int) -> Context:
     """Raises NotFound, ConfigError (a connection is missing or broken). Opens connectors, calls no vendor."""
-    with ports.db.reading() as session:
+    with ports.db.objects() as session:
         row = session.get(Integration, integration_id)
         if row is None:
             raise NotFound(f"There is no integration {integration_id}.", code="UNKNOWN_INTEGRATION")

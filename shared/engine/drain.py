@@ -270,7 +270,7 @@ def _worked(ports: Ports, keeper: Keeper, context: Context, opened: OpenBatch, c
         nonlocal lease
         keeper.check_standing(standing)
         if not ports.leases.covers_push(lease):
-            with ports.db.transaction() as transaction:
+            with ports.db.writing() as transaction:
                 lease = ports.leases.renew(transaction, lease)
 
     batch = Batch(ports, context, lease, opened.id, opened.run_id, opened.token, ensure_lease, keeper.stopping.is_set)

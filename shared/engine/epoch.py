@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row
-from sqlalchemy.orm import Session
 
 from shared.bus import Bus, RedisServer
 from shared.db.queries import imports
 from shared.db.session import Database
-from shared.db.sql import sql
+from shared.db.sql import Statements, sql
 from shared.engine.notices import note_end
 from shared.errors import Unavailable
 
@@ -45,7 +44,7 @@ class Epoch:
 
     def tick(self) -> None:
         """Compares, repairs, and raises the count. Raises Unavailable where a store is away."""
-        with self._db.transaction() as session:
+        with self._db.writing() as session:
             session.execute(sql("INSERT INTO installation (id) VALUES (1) ON CONFLICT DO NOTHING"))
             row = session.execute(sql("SELECT * FROM installation WHERE id = 1 FOR UPDATE")).one()
             there = self._bus.server()
@@ -71,7 +70,7 @@ class Epoch:
         """What Redis mirrors, for `check`: called with the process' heartbeat."""
         self._note(self._bus.mirrored_epoch() - 1)
 
-    def check(self, session: Session) -> None:
+    def check(self, session: Statements) -> None:
         """Before a lease is taken: raises Unavailable where this process has seen a later Postgres than this one."""
         found = session.execute(sql("SELECT epoch FROM installation WHERE id = 1")).scalar() or 0
         if found < self._seen:
@@ -104,7 +103,7 @@ def _torn(row: Row[Any], server: RedisServer) -> bool:
     return row.redis_server not in (None, server.run_id) and not server.syncs_always
 
 
-def _all_due(session: Session) -> None:
+def _all_due(session: Statements) -> None:
     """A watermark with its overlap finds creates and changes again, a full comparison deletions (TR-13)."""
     session.execute(sql("UPDATE integration SET compared_at = NULL"))
     session.execute(
@@ -112,7 +111,7 @@ def _all_due(session: Session) -> None:
     )
 
 
-def _after_restore(session: Session) -> None:
+def _after_restore(session: Statements) -> None:
     """Reliability section 3: fences jump, all leases end, and every integration must bind what was made since, by a
     fetch, before it may create. Intents of the backup's time stay, in doubt: they are looked up first."""
     jump = "SELECT setval(CAST(:name AS regclass), nextval(CAST(:name AS regclass)) + :by)"

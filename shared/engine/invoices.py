@@ -71,7 +71,7 @@ class InvoiceBook:
             "SELECT id, work_order_id, accounting_id, lines FROM invoice WHERE left_org_id = :left "
             "AND right_org_id = :right AND work_order_id = ANY(:ids) AND NOT filled ORDER BY id DESC"
         )
-        with self._db.transaction() as session:
+        with self._db.writing() as session:
             rows = session.execute(query, {**self._orgs(), "ids": list(work_orders)}).all()
         return {
             RecordId(row.work_order_id): Kept(row.id, RecordId(row.accounting_id), tuple(row.lines)) for row in rows
@@ -96,20 +96,20 @@ class InvoiceBook:
             "lines": json.dumps(list(lines)),
             "fence": self._lease.fence,
         }
-        with self._db.transaction() as session:
+        with self._db.writing() as session:
             self._leases.check(session, self._lease)
             found = session.execute(query, values).scalar()
         return None if found is None else Kept(found, accounting_id, tuple(lines))
 
     def note_filled(self, kept: Kept) -> None:
         """Raises LeaseLost."""
-        with self._db.transaction() as session:
+        with self._db.writing() as session:
             self._leases.check(session, self._lease)
             session.execute(text("UPDATE invoice SET filled = true WHERE id = :id"), {"id": kept.id})
 
     def today(self) -> date:
         """In the integration's time zone, by Postgres' clock."""
-        with self._db.transaction() as session:
+        with self._db.writing() as session:
             now = session.execute(text("SELECT clock_timestamp()")).scalar_one()
         found: date = now.astimezone(self._context.zone).date()
         return found

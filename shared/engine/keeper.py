@@ -154,7 +154,7 @@ class Keeper:
         for done, (batch_id, token, roots) in enumerate(left):
             try:
                 self._bus.unlock_roots(roots, token)
-                with self._db.transaction() as session:
+                with self._db.writing() as session:
                     session.execute(sql("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})
             except BaseException:
                 with self._lock:
@@ -191,7 +191,7 @@ class Keeper:
                 if token in self._lanes:
                     self._bus.lock_lane(self._lanes[token], token, self.lane_ttl_s)
         if claims:
-            with self._db.transaction() as session:
+            with self._db.writing() as session:
                 for (table, claimed_id), owner in claims.items():
                     session.execute(_RENEW_CLAIMS[table], {"s": self.claim_s, "id": claimed_id, "owner": owner})
 
@@ -200,7 +200,7 @@ class Keeper:
             leases, batches = list(self._leased.values()), list(self._batches)
         for lease in leases:
             try:
-                with self._db.transaction() as session:
+                with self._db.writing() as session:
                     renewed = self._leases.renew(session, lease)
                 at("lease.renewed")
                 with self._lock:
@@ -210,7 +210,7 @@ class Keeper:
                 with self._lock:
                     self._leased.pop(lease.fence, None)
         if batches:
-            with self._db.transaction() as session:
+            with self._db.writing() as session:
                 session.execute(
                     sql(
                         # What lapsed while this process stood still is over: others went on without it.

@@ -264,7 +264,7 @@ class Known:
         fresh = [push for push in pushes if not push.version]
         orgs = {"left": self._context.orgs[Side.LEFT], "right": self._context.orgs[Side.RIGHT]}
         values = {**orgs, "pair": pair, "fence": lease.fence, "run": run_id, "workspace": self._context.workspace_id}
-        with self._db.transaction() as session:
+        with self._db.writing() as session:
             leases.check(session, lease)
             rows = [
                 *(session.execute(_NOTE_PUSH, {**values, "pushes": _pushes(known)}).mappings() if known else ()),
@@ -337,7 +337,7 @@ class Known:
             ),
             "again": [draft.record_id for draft in drafts if draft.again],
         }
-        with self._db.transaction() as session:
+        with self._db.writing() as session:
             leases.check(session, lease)
             rows = session.execute(query, values).all()
             mine = {(Side(row.side), row.record_id) for row in rows}

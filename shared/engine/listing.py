@@ -15,10 +15,9 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Row
-from sqlalchemy.orm import Session
 
 from shared.connectors.base import ListOrder, ModuleFacts, Page
-from shared.db.sql import sql
+from shared.db.sql import Statements, sql
 from shared.engine.agreed import listed_hash
 from shared.engine.context import Context, Orders, Ports
 from shared.engine.families import changed_inside
@@ -53,7 +52,7 @@ class Listing:
         self._lease = lease
         self._ends = ends
 
-    def open(self, session: Session, *, whole: bool, orders: bool) -> None:
+    def open(self, session: Statements, *, whole: bool, orders: bool) -> None:
         """One listing per pair and side, with its window; of work orders at their side alone, where they are wanted."""
         for name, pair in self._context.pairs.items():
             for side in Side:
@@ -67,7 +66,7 @@ class Listing:
 
     def _open(
         self,
-        session: Session,
+        session: Statements,
         pair: str,
         module: ModuleName,
         served: Sequence[str],
@@ -117,13 +116,13 @@ class Listing:
             if time.monotonic() > self._ends or self._keeper.stopping.is_set():
                 return False
             self._list_page(listing)
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             self._ports.leases.check(session, self._lease)
             session.execute(sql("UPDATE run SET state = 'matching' WHERE id = :run"), {"run": self._id})
         return True
 
     def _next_listing(self) -> Row[Any] | None:
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             return session.execute(
                 sql("SELECT * FROM listing WHERE run_id = :run AND NOT done ORDER BY pair, side LIMIT 1"),
                 {"run": self._id},
@@ -139,7 +138,7 @@ class Listing:
         served = self._context.sharing(listing.pair, side) if pair.makes else (listing.pair,)
         if pair.makes:
             rows = self._told(served, side, rows)
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             self._ports.leases.check(session, self._lease)
             if pair.makes:
                 self._stage(session, served, side, rows, read_at)
@@ -167,12 +166,12 @@ class Listing:
         at("page.saved")
 
     def _now(self) -> datetime:
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             now: datetime = session.execute(sql("SELECT clock_timestamp()")).scalar_one()
             return now
 
     def _stage(
-        self, session: Session, served: Sequence[str], side: Side, rows: Sequence[Record], read_at: datetime
+        self, session: Statements, served: Sequence[str], side: Side, rows: Sequence[Record], read_at: datetime
     ) -> None:
         """Rows that cannot matter are counted and dropped; the others wait in Postgres for their event, each as one of
         the pair that it belongs to."""
@@ -183,7 +182,7 @@ class Listing:
         for name, part in parts.items():
             self._stage_part(session, name, side, part, bound[name], read_at)
 
-    def _stage_orders(self, session: Session, side: Side, rows: Sequence[Record], read_at: datetime) -> None:
+    def _stage_orders(self, session: Statements, side: Side, rows: Sequence[Record], read_at: datetime) -> None:
         """Of work orders those that are to be invoiced, by their row; each is read before anything is done."""
         orders = self._context.orders
         if orders is None:
@@ -202,7 +201,7 @@ class Listing:
         untold = [row for row in rows if not all(is_known(row, name) for name in names)]
         if len(served) == 1 or not untold:
             return rows
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             bound = {i for name in served for i in self._bindings(session, name, side, untold)}
         ids = [row.id for row in untold if row.id not in bound]
         if not ids:
@@ -220,7 +219,7 @@ class Listing:
 
     def _stage_part(
         self,
-        session: Session,
+        session: Statements,
         name: str,
         side: Side,
         rows: Sequence[Record],
@@ -274,7 +273,9 @@ class Listing:
         others = [self._context.pairs[name] for name in self._context.sharing(pair.name, side)]
         return any(one.parent is not None and in_scope(one, side, row) for one in others)
 
-    def _bindings(self, session: Session, pair: str, side: Side, rows: Sequence[Record]) -> dict[RecordId, BindingRow]:
+    def _bindings(
+        self, session: Statements, pair: str, side: Side, rows: Sequence[Record]
+    ) -> dict[RecordId, BindingRow]:
         found = session.execute(
             sql(
                 "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
@@ -340,7 +341,7 @@ class Listing:
     def _parents_to_read(self, name: str, side: Side, after: str, *, fetches: bool) -> Sequence[Row[Any]]:
         """Fetch writes nothing, so a parent without a twin cannot have children that are bound."""
         verdicts = ["pair", "both", "twin"] + ([] if fetches else ["create", "look"])
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             return session.execute(
                 sql(
                     "SELECT record_id, twin_id FROM staged WHERE run_id = :run AND pair = :pair AND side = :side "
@@ -372,7 +373,7 @@ class Listing:
         if record is None or module not in record.children:
             return
         children = record.children[module]
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             self._ports.leases.check(session, self._lease)
             values = self._staged_values(name, side, record, read_at)
             session.execute(_COMPLETE, {**values, "fields": json.dumps(values["fields"])})
@@ -387,7 +388,9 @@ class Listing:
                 )
         at("family.saved")
 
-    def _bindings_inside(self, session: Session, inner: str, side: Side, parent_id: str) -> dict[RecordId, BindingRow]:
+    def _bindings_inside(
+        self, session: Statements, inner: str, side: Side, parent_id: str
+    ) -> dict[RecordId, BindingRow]:
         column = f"{side.value}_id"
         found = session.execute(
             sql(
@@ -404,11 +407,11 @@ class Listing:
         return {RecordId(one[column]): binding_row(dict(one)) for one in found}
 
     def _match_pairs(self, names: Sequence[str]) -> None:
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             self._ports.leases.check(session, self._lease)
             match_staged(session, self._context, self._id, self._lease.fence, self.whole(session), names)
 
-    def whole(self, session: Session) -> dict[str, bool]:
+    def whole(self, session: Statements) -> dict[str, bool]:
         rows = session.execute(
             sql("SELECT pair, bool_and(whole) AS whole FROM listing WHERE run_id = :run GROUP BY pair"),
             {"run": self._id},
@@ -417,7 +420,7 @@ class Listing:
 
     def note_size(self) -> None:
         """On tables that were filled a moment ago the planner takes a nested loop for the join of two long lists."""
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             query = sql("SELECT sum(rows) FROM listing WHERE run_id = :run")
             if (session.execute(query, {"run": self._id}).scalar() or 0) >= MANY_ROWS:
                 session.execute(sql("ANALYZE staged"))
@@ -432,7 +435,7 @@ def _is_due(orders: Orders, row: Record) -> bool:
     return not early and billed != declared.billed and (status is None or status in orders.statuses)
 
 
-def _save_staged(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+def _save_staged(session: Statements, rows: Sequence[Mapping[str, Any]]) -> None:
     """One that a page shows twice, for the list moved on meanwhile, is as it was shown last."""
     latest = {(row["pair"], row["side"], row["record"]): row for row in rows}
     session.execute(_STAGE, {"rows": orjson.dumps(list(latest.values())).decode()})

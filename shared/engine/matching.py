@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from shared.db.sql import sql
+from shared.db.sql import Statements, sql
 from shared.engine.context import Context
 from shared.sync.model import Pair, Policy, Side
 from shared.sync.values import UNREADABLE
@@ -145,7 +143,7 @@ WHERE k.run_id = :run AND k.pair = :pair AND k.side = :keep AND k.record_id = ro
 
 
 def match_staged(
-    session: Session,
+    session: Statements,
     context: Context,
     run_id: int,
     fence: int,
@@ -187,7 +185,7 @@ def match_staged(
 
 
 def _give_the_rest(
-    session: Session, context: Context, values: dict[str, Any], pair: Pair, side: Side, *, whole: bool, clones: bool
+    session: Statements, context: Context, values: dict[str, Any], pair: Pair, side: Side, *, whole: bool, clones: bool
 ) -> None:
     other = side.other
     inside = pair.parent if context.facts[pair.name, other].inside is not None else None
@@ -205,7 +203,7 @@ def _give_the_rest(
     session.execute(sql(query), {**values, **told, **more})
 
 
-def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str, side: Side) -> bool:
+def _absence_is_sure(session: Statements, context: Context, run_id: int, pair: str, side: Side) -> bool:
     """Whether "not in the other side's list" may be believed when a record of `side` is to be created there.
 
     Where the vendor refuses a second record with this key, it is sure. Else only a list of a single page is: between
@@ -232,7 +230,7 @@ def _absence_is_sure(session: Session, context: Context, run_id: int, pair: str,
     return dropped is None
 
 
-def _has_unreadable(session: Session, run_id: int, pair: str, side: Side) -> bool:
+def _has_unreadable(session: Statements, run_id: int, pair: str, side: Side) -> bool:
     query = sql(
         "SELECT EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND pair = :pair AND side = :side "
         "AND strpos(CAST(fields AS text), :mark) > 0)"
@@ -241,7 +239,7 @@ def _has_unreadable(session: Session, run_id: int, pair: str, side: Side) -> boo
     return bool(session.execute(query, values).scalar_one())
 
 
-def _mark_bound(session: Session, values: dict[str, Any]) -> None:
+def _mark_bound(session: Statements, values: dict[str, Any]) -> None:
     for mine, other in (("left", "right"), ("right", "left")):
         session.execute(sql(_BOUND.format(mine=mine, other=other)), {**values, "side": mine})
 
@@ -258,7 +256,7 @@ def _values(context: Context, run_id: int, fence: int, pair: str) -> dict[str, A
     }
 
 
-def log_fetch_bindings(session: Session, context: Context, run_id: int, fence: int) -> None:
+def log_fetch_bindings(session: Statements, context: Context, run_id: int, fence: int) -> None:
     """An outcome row for each record that Fetch bound, and their count, so that the record's page can tell (LG-5)."""
     values = {
         "run": run_id,
@@ -308,7 +306,7 @@ def log_fetch_bindings(session: Session, context: Context, run_id: int, fence: i
     )
 
 
-def fetch_report(session: Session, context: Context, run_id: int) -> dict[str, Any]:
+def fetch_report(session: Statements, context: Context, run_id: int) -> dict[str, Any]:
     """What Fetch found, per pair (SU-4): bound, what a sync would create on each side, keys that are not unique; by the
     policy Clone, how many matches would get a record of their own on the accounting side."""
     rows = session.execute(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
+
+from shared.db.sql import Statements
 
 _NOTE = """
     INSERT INTO notification (workspace_id, integration_id, run_id, kind, addresses)
@@ -25,7 +26,7 @@ _NOTE_END = text(
 _NOTE_DISABLED = text(_NOTE.format(kind="'integration_disabled'", wanted="AND i.id = :integration"))
 
 
-def note_end(session: Session, run_id: int) -> None:
+def note_end(session: Statements, run_id: int) -> None:
     """In the transaction that ends the run, after its state is set: whoever asked for it is told, once.
 
     Of a failed run always, Fetch among them; of a sync that ended well as the integration says. Without addresses, and
@@ -34,7 +35,7 @@ def note_end(session: Session, run_id: int) -> None:
     session.execute(_NOTE_END, {"run": run_id})
 
 
-def note_disabled(session: Session, integration_id: int, run_id: int) -> None:
+def note_disabled(session: Statements, integration_id: int, run_id: int) -> None:
     """The run disabled its integration (ST-1, ST-2): one mail says so, and that the run failed is not told besides.
 
     In the transaction that ends the run; before or after `note_end`.

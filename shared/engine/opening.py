@@ -6,10 +6,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy.orm import Session
-
 from shared.bus import Lane
-from shared.db.sql import sql
+from shared.db.sql import Statements, sql
 from shared.engine.context import Context, Ports
 from shared.lease import Held, Lease, webhook_holder
 from shared.points import at
@@ -38,7 +36,7 @@ def open_batch(ports: Ports, context: Context, lane: Lane, drainer: str) -> Open
     """
     batch_id = uuid.uuid4().hex
     try:
-        with ports.db.transaction() as session:
+        with ports.db.writing() as session:
             ports.epoch.check(session)
             opened = _open(ports, session, context, batch_id, lane)
     except _RunEnded:
@@ -51,7 +49,7 @@ def open_batch(ports: Ports, context: Context, lane: Lane, drainer: str) -> Open
 
 
 def _open(
-    ports: Ports, session: Session, context: Context, batch_id: str, lane: Lane
+    ports: Ports, session: Statements, context: Context, batch_id: str, lane: Lane
 ) -> tuple[Lease, int, datetime] | Held:
     holder = ports.leases.holder_for_events(session, context.org_ids, webhook_holder(context.id, context.workspace_id))
     if holder.run_id is not None and not _writes(session, holder.run_id):
@@ -67,15 +65,15 @@ def _open(
     return lease, run_id, _record_batch(ports, session, context, lease, batch_id, lane)
 
 
-def _writes(session: Session, run_id: int) -> bool:
+def _writes(session: Statements, run_id: int) -> bool:
     return session.execute(sql("SELECT kind FROM run WHERE id = :run"), {"run": run_id}).scalar() != "fetch"
 
 
-def _active(session: Session, run_id: int) -> bool:
+def _active(session: Statements, run_id: int) -> bool:
     return bool(session.execute(sql("SELECT 1 FROM run WHERE id = :run AND ended_at IS NULL"), {"run": run_id}).first())
 
 
-def _webhook_run(session: Session, context: Context) -> int:
+def _webhook_run(session: Statements, context: Context) -> int:
     """Webhook work is logged under one Sync ID per integration and hour (LG-1)."""
     values = {"integration": context.id, "workspace": context.workspace_id}
     found = session.execute(
@@ -99,7 +97,7 @@ def _webhook_run(session: Session, context: Context) -> int:
 
 
 def _record_batch(
-    ports: Ports, session: Session, context: Context, lease: Lease, batch_id: str, lane: Lane
+    ports: Ports, session: Statements, context: Context, lease: Lease, batch_id: str, lane: Lane
 ) -> datetime:
     """Postgres' time of it."""
     opened_at: datetime = session.execute(
@@ -122,5 +120,5 @@ def _record_batch(
 
 def close_batch(ports: Ports, batch_id: str) -> None:
     """Nobody pushes for it any more: a waiter, or the end of the run, need not wait until it lapses."""
-    with ports.db.transaction() as session:
+    with ports.db.writing() as session:
         session.execute(sql("DELETE FROM open_batch WHERE id = :id"), {"id": batch_id})

@@ -135,7 +135,7 @@ def _save_alone(ports: Ports, batch: ResultBatch) -> set[int]:
 
 
 def _save_fenced(ports: Ports, batch: ResultBatch) -> set[int]:
-    with ports.db.transaction() as session:
+    with ports.db.writing() as session:
         ports.leases.check(session, _lease(batch), pushed=True)
         return save(session, batch, ports.settings.lane_bound // 2)
 

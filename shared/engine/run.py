@@ -515,7 +515,7 @@ class _RunWork:
     def _queue_chunk(self) -> int:
         """Bound records first, then what is new; parents before children by the order of the pairs (DU-8)."""
         most = max(1, min(QUEUE_CHUNK, self._ports.settings.lane_bound))
-        with self._ports.db.transaction() as session:
+        with self._ports.db.writing() as session:
             self._ports.leases.check(session, self._lease)
             rows = session.execute(_QUEUE, {"run": self._id, "n": most, "pairs": list(self._context.names)}).all()
             if rows:

@@ -14,9 +14,8 @@ from typing import Any
 import orjson
 from msgspec.structs import asdict
 from sqlalchemy import Row, TextClause
-from sqlalchemy.orm import Session
 
-from shared.db.sql import sql
+from shared.db.sql import Statements, sql
 from shared.engine.outcome import BindingSave, Result, ResultBatch, Wait
 from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.model import RecordId, Side
@@ -32,7 +31,7 @@ class _Log:
     late: dict[str, Result] = field(default_factory=dict)
 
 
-def save(session: Session, batch: ResultBatch, low: int = 0) -> set[int]:
+def save(session: Statements, batch: ResultBatch, low: int = 0) -> set[int]:
     """Returns the runs that are to go on: of which no more than `low` records are pending since this."""
     fresh = _claim_events(session, batch)
     log = _Log()
@@ -69,7 +68,7 @@ def _parts(results: Sequence[Result]) -> list[list[Result]]:
 
 
 def _save_part(
-    session: Session, batch: ResultBatch, part: Sequence[Result], fresh: Collection[str], log: _Log
+    session: Statements, batch: ResultBatch, part: Sequence[Result], fresh: Collection[str], log: _Log
 ) -> Counter[int]:
     """Records settled, by run."""
     moved = _save_bindings(session, batch, part)
@@ -104,7 +103,7 @@ def _note(batch: ResultBatch, result: Result, fresh: Collection[str], answered: 
         log.outcomes.append(_outcome_row(batch, result, list(dict.fromkeys([*events, *waited]))))
 
 
-def _all(session: Session, statement: TextClause, rows: Sequence[Mapping[str, Any]], **values: object) -> Any:
+def _all(session: Statements, statement: TextClause, rows: Sequence[Mapping[str, Any]], **values: object) -> Any:
     """`statement` reads its rows from the JSON parameter `rows`."""
     return session.execute(statement, {**values, "rows": orjson.dumps(rows).decode()})
 
@@ -112,7 +111,7 @@ def _all(session: Session, statement: TextClause, rows: Sequence[Mapping[str, An
 # Events
 
 
-def _claim_events(session: Session, batch: ResultBatch) -> set[str]:
+def _claim_events(session: Statements, batch: ResultBatch) -> set[str]:
     """Of the events that end here, those that have no outcome yet. One that came alone ends in an outcome of its own
     name; of several that were folded that is not known before it is known which of them are new."""
     ended = [result for result in batch.results if result.outcome is not None]
@@ -129,7 +128,7 @@ _CLAIM_EVENTS = sql(
 )
 
 
-def _note_ends(session: Session, batch: ResultBatch, ends: Mapping[str, str]) -> set[str]:
+def _note_ends(session: Statements, batch: ResultBatch, ends: Mapping[str, str]) -> set[str]:
     """In which outcome each event ended, and those that waited in a due row which an outcome answered (P9).
 
     Returns those of which it was not known before.
@@ -151,7 +150,7 @@ def _note_ends(session: Session, batch: ResultBatch, ends: Mapping[str, str]) ->
     return {row.event_id for row in rows}
 
 
-def _speak_for(session: Session, batch: ResultBatch, events: Mapping[str, Result]) -> None:
+def _speak_for(session: Statements, batch: ResultBatch, events: Mapping[str, Result]) -> None:
     """An event was worked on twice, and the second time answered what waited: no outcome of its own tells of those."""
     if events:
         session.execute(
@@ -205,7 +204,7 @@ _UPDATE_BINDING = sql(
 )
 
 
-def _save_bindings(session: Session, batch: ResultBatch, part: Sequence[Result]) -> set[int]:
+def _save_bindings(session: Statements, batch: ResultBatch, part: Sequence[Result]) -> set[int]:
     """`id()` of those whose binding somebody else moved (or made) since it was planned from."""
     bound = [(one.pair, one.binding) for one in part if one.binding is not None]
     saved: set[tuple[str, str]] = set()
@@ -221,7 +220,7 @@ def _binding_row(pair: str, binding: BindingSave) -> dict[str, Any]:
     return {"pair": pair, **asdict(binding)}
 
 
-def _wake_children(session: Session, batch: ResultBatch, saved: Sequence[Result]) -> None:
+def _wake_children(session: Statements, batch: ResultBatch, saved: Sequence[Result]) -> None:
     parents = [one.binding for one in saved if one.binding and one.binding.has_children and one.binding.expected <= 1]
     if parents:
         ids = sorted({record for one in parents for record in (one.left_id, one.right_id)})
@@ -254,7 +253,7 @@ _SAVE_INTENT = {
 }
 
 
-def _save_intents(session: Session, batch: ResultBatch, saved: Sequence[Result]) -> None:
+def _save_intents(session: Statements, batch: ResultBatch, saved: Sequence[Result]) -> None:
     for what, statement in _SAVE_INTENT.items():
         rows = [_key(one, one.pair) for one in saved if one.intent == what]
         if rows:
@@ -281,7 +280,7 @@ _ANSWER = sql(
 )
 
 
-def _answered(session: Session, batch: ResultBatch, saved: Sequence[Result]) -> dict[int, list[Row[Any]]]:
+def _answered(session: Statements, batch: ResultBatch, saved: Sequence[Result]) -> dict[int, list[Row[Any]]]:
     """Takes away where records waited, or had failed; returns those rows by the `id()` of the result.
 
     A run that waits for a record gets its answer, whichever event brought it.
@@ -383,7 +382,7 @@ _SETTLE_STAGED = sql(
 
 
 def _settle_staged(
-    session: Session, saved: Sequence[Result], answered: Mapping[int, Sequence[Row[Any]]]
+    session: Statements, saved: Sequence[Result], answered: Mapping[int, Sequence[Row[Any]]]
 ) -> Counter[int]:
     """Records settled, by run: of the run that asked, under the pair that its event named, and of those that waited."""
     ended: set[tuple[int, str, str, str]] = set()
@@ -399,7 +398,7 @@ def _settle_staged(
     return Counter(row.run_id for row in _all(session, _SETTLE_STAGED, rows))
 
 
-def _goes_on(session: Session, run_id: int, settled: int, low: int) -> bool:
+def _goes_on(session: Statements, run_id: int, settled: int, low: int) -> bool:
     """Once as its lanes run low, so that they do not run dry, and as the last of them is settled."""
     pending: int | None = session.execute(
         sql("UPDATE run SET pending = pending - :n WHERE id = :run RETURNING pending"), {"run": run_id, "n": settled}
@@ -471,7 +470,7 @@ _COUNT = sql(
 )
 
 
-def _count(session: Session, batch: ResultBatch, rows: Sequence[dict[str, Any]]) -> None:
+def _count(session: Statements, batch: ResultBatch, rows: Sequence[dict[str, Any]]) -> None:
     counts: Counter[tuple[str, str, str, str]] = Counter()
     conflicts: Counter[tuple[str, str, str, str]] = Counter()
     for row in rows:
@@ -484,7 +483,7 @@ def _count(session: Session, batch: ResultBatch, rows: Sequence[dict[str, Any]])
 
 
 def add_count(
-    session: Session,
+    session: Statements,
     run_id: int,
     workspace_id: int,
     key: tuple[str, str, str, str],

@@ -152,6 +152,8 @@ class Tables:
         if fault == "after":
             raise Unavailable("postgres")
 
+    writing = transaction
+
     def number(self) -> int:
         self.made += 1
         return self.made

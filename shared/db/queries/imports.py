@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
 from shared.db.models.imports import ACTIVE, ENDED
+from shared.db.sql import Statements
 
 UPLOAD_STALE_H = 24.0
 """An upload that has not ended by then was broken off together with its process."""
@@ -108,7 +109,7 @@ def list_rows(
     return list(session.execute(query, values).mappings())
 
 
-def end_all(session: Session, code: str, why: str) -> None:
+def end_all(session: Statements, code: str, why: str) -> None:
     """Each import that is on ends as failed, and each row that is open with it."""
     session.execute(text(_END_ROWS.format(f"IN (SELECT id FROM import_job WHERE {ACTIVE})")))
     session.execute(
