@@ -191,7 +191,7 @@ class Known:
                 OR EXISTS (
                     SELECT 1 FROM staged s JOIN run r ON r.id = s.run_id
                     WHERE r.integration_id = :integration AND r.ended_at IS NULL AND s.pair = :pair
-                      AND s.side = :side AND s.record_id = p.id AND s.state IN ('listed', 'queued')) AS busy
+                      AND s.side = :side AND s.record_id = p.id AND s.state <> 'done') AS busy
             FROM unnest(CAST(:ids AS text[])) AS p(id)
             LEFT JOIN due d ON d.integration_id = :integration AND d.pair = :pair AND d.side = :side
                 AND d.record_id = p.id

@@ -10,16 +10,12 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from shared.bus import BULK
-from shared.db.models.runs import BOUND, UNBOUND
 from shared.db.repositories import audit
 from shared.db.sql import sql
 from shared.engine.classes import bulk_lanes
@@ -30,6 +26,7 @@ from shared.engine.listing import Listing
 from shared.engine.matching import fetch_report, log_fetch_bindings, match_staged
 from shared.engine.notices import note_disabled, note_end
 from shared.engine.preflight import check_sizes, check_taxes, check_types
+from shared.engine.queue import Queue
 from shared.errors import (
     BothwaysError,
     ConfigError,
@@ -45,9 +42,8 @@ from shared.lease import Held, Lease, run_holder
 from shared.points import at
 from shared.sync.access import rule
 from shared.sync.audit import Action
-from shared.sync.events import ChangeEvent, Hint, Origin, encode
 from shared.sync.guards import may_start
-from shared.sync.model import RecordId, Side
+from shared.sync.model import Side
 from shared.sync.reasons import Code
 from shared.sync.states import IntegrationState, RunKind, RunState, end_of
 from shared.sync.watermark import advanced
@@ -55,8 +51,6 @@ from shared.sync.watermark import advanced
 log = logging.getLogger(__name__)
 
 SLICE_S = 20.0
-QUEUE_CHUNK = 2_000
-"""At once, so that each lane has enough for the vendors' full batches; never more than the lanes are bound to."""
 VANISH_LEAST = 3
 """So many missing records are read one by one, whatever their share: of ten records one is a tenth."""
 
@@ -482,106 +476,22 @@ class _RunWork:
     # Draining
 
     def _queue_or_finish(self) -> bool:
-        self._look_at_quota()
-        self._resend_lost()
-        bound = self._ports.settings.lane_bound
-        lanes = [lane for lane in self._context.lanes() if lane.cls == BULK]
-        while self._ports.bus.length(lanes) < bound:
+        queue = Queue(self._ports, self._context, self._id, self._lease)
+        queue.look_at_quota()
+        queue.resend_lost()
+        while not queue.is_full():
             if self._keeper.stopping.is_set():
                 return True
-            sent = self._queue_chunk()
-            if sent == 0:
-                return self._finish()
+            if not queue.fill():
+                return queue.is_settled() and self._finish()
         return False
-
-    def _look_at_quota(self) -> None:
-        """Raises RateLimited where all that is queued waits for quota, and for how long it does."""
-        with self._ports.db.transaction() as session:
-            row = session.execute(
-                sql(
-                    "SELECT r.pending, count(d.id) AS waiting, "
-                    "extract(epoch FROM min(d.due_at) - clock_timestamp())::float8 AS in_s FROM run r "
-                    "LEFT JOIN due d ON d.run_id = r.id AND d.reason = :reason AND d.sent_at IS NULL "
-                    "WHERE r.id = :run GROUP BY r.pending"
-                ),
-                {"run": self._id, "reason": Code.RATE_LIMITED},
-            ).one()
-        lanes = bulk_lanes(self._context.id, self._ports.settings.shards)
-        left = row.pending - row.waiting - self._ports.bus.length(lanes)
-        patience_s = self._ports.settings.scaled(self._ports.settings.quota_patience_s)
-        if row.waiting and left <= 0 and row.in_s > patience_s:
-            raise RateLimited("The quota of this organisation is used up.", retry_after_s=row.in_s)
-
-    def _queue_chunk(self) -> int:
-        """Bound records first, then what is new; parents before children by the order of the pairs (DU-8)."""
-        most = max(1, min(QUEUE_CHUNK, self._ports.settings.lane_bound))
-        with self._ports.db.writing() as session:
-            self._ports.leases.check(session, self._lease)
-            rows = session.execute(_QUEUE, {"run": self._id, "n": most, "pairs": list(self._context.names)}).all()
-            if rows:
-                session.execute(
-                    sql("UPDATE run SET pending = pending + :n, queued = queued + :n WHERE id = :run"),
-                    {"run": self._id, "n": len(rows)},
-                )
-        self._send(rows)
-        return len(rows)
-
-    def _send(self, rows: Sequence[Row[Any]]) -> None:
-        now_ms = int(time.time() * 1000)
-        items = []
-        for row in rows:
-            side = Side(row.side)
-            event = ChangeEvent(
-                # The id tells what it is for: sent twice, it is counted once.
-                event_id=f"{self._id}:{row.pair}:{row.side}:{row.record_id}",
-                correlation_id=f"run:{self._id}",
-                integration_id=self._context.id,
-                pair=row.pair,
-                side=side,
-                record_id=RecordId(row.record_id),
-                hint=Hint.UPSERT,
-                origin=Origin.POLL,
-                received_at=now_ms,
-                run_id=self._id,
-                staged=True,
-            )
-            lane = self._context.lane(BULK, row.pair, side, row.record_id)
-            items.append((lane, orjson.dumps(encode(event)).decode()))
-        for lane in dict.fromkeys(self._ports.bus.add(items)):
-            self._ports.wake.drain(lane)
-
-    def _resend_lost(self) -> None:
-        """Queued, but on no lane, in no due row and without an outcome: the worker died before it could send them."""
-        lanes = [lane for lane in self._context.lanes() if lane.cls == BULK]
-        if self._ports.bus.length(lanes) or self._ports.bus.results_waiting():
-            return
-        with self._ports.db.transaction() as session:
-            rows = session.execute(
-                sql(
-                    """
-                    SELECT s.pair, s.side, s.record_id FROM staged s
-                    WHERE s.run_id = :run AND s.state = 'queued' AND NOT EXISTS (
-                        SELECT 1 FROM due d WHERE d.integration_id = :integration AND d.pair = s.pair
-                          AND d.side = s.side AND d.record_id = s.record_id AND d.run_id = :run)
-                    LIMIT 5000
-                    """
-                ),
-                {"run": self._id, "integration": self._context.id},
-            ).all()
-        if rows:
-            log.info("run %s: %d events are sent again", self._id, len(rows))
-            self._send(rows)
 
     def _finish(self) -> bool:
         """Closes the run where every listed record has its outcome: watermark, timer, lease, in one transaction."""
         with self._ports.db.transaction() as session:
             self._ports.leases.lock(session, self._lease)
             open_rows = session.execute(
-                sql(
-                    "SELECT EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND state = 'listed') "
-                    "OR EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND state = 'queued')"
-                ),
-                {"run": self._id},
+                sql("SELECT EXISTS (SELECT 1 FROM staged WHERE run_id = :run AND state <> 'done')"), {"run": self._id}
             ).scalar_one()
             if open_rows or not self._ports.leases.may_end(session, self._lease):
                 return False
@@ -657,18 +567,3 @@ _STAGE_VANISHED = f"""
     {_VANISHED} AND s.record_id IS NULL
     ON CONFLICT DO NOTHING
     """
-_NEXT = """
-    SELECT {rank} AS rank, p.place, l.* FROM unnest(CAST(:pairs AS text[])) WITH ORDINALITY AS p(name, place), LATERAL (
-        SELECT ctid AS at, pair, side, record_id FROM staged WHERE run_id = :run AND pair = p.name AND state = 'listed'
-          AND {which} ORDER BY pair, side, record_id LIMIT :n) l"""
-# A few rows of each pair, by the indexes that have them in this order, and the first of those: what is left is neither
-# read nor sorted. By their place in the table, so that no index can be mistaken.
-_QUEUE = sql(
-    f"""
-    UPDATE staged s SET state = 'queued'
-    FROM ({_NEXT.format(rank=0, which=BOUND)} UNION ALL {_NEXT.format(rank=1, which=UNBOUND)}
-        ORDER BY rank, place, side, record_id LIMIT :n) q
-    WHERE s.ctid = q.at
-    RETURNING s.pair, s.side, s.record_id
-    """
-)

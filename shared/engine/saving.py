@@ -375,7 +375,7 @@ _SETTLE_STAGED = sql(
     UPDATE staged s SET state = 'done'
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(run_id bigint, pair text, side text, record_id text)
     WHERE s.run_id = r.run_id AND s.pair = r.pair AND s.side = r.side AND s.record_id = r.record_id
-      AND s.state = 'queued'
+      AND s.state <> 'done'
     RETURNING s.run_id
     """
 )

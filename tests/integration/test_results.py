@@ -89,7 +89,7 @@ class Desk:
             self.office.sql(
                 "INSERT INTO staged (run_id, pair, side, record_id, workspace_id, fields, complete, inactive, "
                 "folded_key, read_at, state) VALUES (:r, 'items', 'left', :id, :w, '{}', true, false, '', "
-                "clock_timestamp(), 'queued')",
+                "clock_timestamp(), 'listed')",
                 r=self.run,
                 id=record,
                 w=self.workspace,
@@ -277,7 +277,7 @@ def test_saved_results_leave_the_lane(desk: Desk) -> None:
 def test_a_plan_from_an_older_version_is_planned_again(desk: Desk) -> None:
     desk.stage("1")
     desk.save(desk.batch(desk.result("1", "created", event_ids=["x"], run_id=None, binding=desk.bound("1", 0, "new"))))
-    desk.office.sql("UPDATE staged SET state = 'queued'")
+    desk.office.sql("UPDATE staged SET state = 'listed'")
     stale = desk.result("1", "updated", binding=desk.bound("1", 0, "old"))
     assert desk.save(desk.batch(stale)) == set()
     assert desk.binding("1") == {"version": 1, "base": {"Name|name": ["new", "new"]}, "fence": desk.lease.fence}  # type: ignore[union-attr]

@@ -642,7 +642,9 @@ def test_what_waits_since_a_record_was_listed_is_not_answered_by_that_list(world
     for lane in bulk:
         office.bus.pause(lane, 60)
     run = world.runs.sync_now(world.actor, world.integration)
-    office.crew.until(lambda: office.sql("SELECT 1 FROM staged WHERE state = 'queued'"), "its event stands in a lane")
+    office.crew.until(
+        lambda: office.sql("SELECT 1 FROM run WHERE queued > 0 AND ended_at IS NULL"), "its event stands in a lane"
+    )
     world.sandbox.edit(FSM, "Companies", mine, Website="www.new.test")
     world.sandbox.fault(BOOKS, "5xx", match={"method": "POST"}, count=1)
     deliver(world, FSM, {"module": "Companies", "event": "edit", "id": mine})

@@ -23,8 +23,8 @@ def install() -> None:
 
 def _queue_by(records: int) -> None:
     """The poller looks at its bound before each chunk: small ones let a small bound be seen."""
-    from shared.engine import run
+    from shared.engine import queue
 
-    if not isinstance(run.QUEUE_CHUNK, int):
+    if not isinstance(queue.QUEUE_CHUNK, int):
         raise TypeError("the poller has no chunks any more")
-    run.QUEUE_CHUNK = records
+    queue.QUEUE_CHUNK = records

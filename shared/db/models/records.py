@@ -42,7 +42,7 @@ class Binding(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
+    workspace_id: Mapped[int] = mapped_column(BigInteger)
     left_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
     right_org_id: Mapped[int] = mapped_column(ForeignKey("org.id"))
     pair: Mapped[str]
@@ -135,7 +135,7 @@ class Intent(Base):
     )
 
     id: Mapped[int] = identity_key()
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
+    workspace_id: Mapped[int] = mapped_column(BigInteger)
     integration_id: Mapped[int] = mapped_column(ForeignKey("integration.id", ondelete="CASCADE"))
     pair: Mapped[str]
     side: Mapped[str]

@@ -47,6 +47,8 @@ class Run(Base):
     hour: Mapped[datetime | None]
     pending: Mapped[int] = mapped_column(server_default=text("0"))
     queued: Mapped[int] = mapped_column(server_default=text("0"))
+    queued_to: Mapped[dict[str, Any] | None]
+    """How far its staged rows are queued (engine/queue.py)."""
     waiting_for: Mapped[str | None]
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
@@ -105,7 +107,6 @@ class Listing(Base):
 BOUND = "verdict IN ('pair', 'both')"
 UNBOUND = "(verdict IS NULL OR verdict NOT IN ('pair', 'both'))"
 """Of work orders there is no verdict: they are not matched."""
-_QUEUED_BY = ("run_id", "pair", "side", "record_id")
 
 
 class Staged(Base):
@@ -120,21 +121,15 @@ class Staged(Base):
     __tablename__ = "staged"
     __table_args__ = (
         Index("ix_staged_key", "run_id", "pair", "side", "folded_key"),
-        # What is to be queued next, in its order; and whether anything is left.
-        Index("ix_staged_bound", *_QUEUED_BY, postgresql_where=text(f"state = 'listed' AND {BOUND}")),
-        Index(
-            "ix_staged_unbound",
-            *_QUEUED_BY,
-            postgresql_where=text(f"state = 'listed' AND {UNBOUND}"),
-        ),
-        Index("ix_staged_queued", "run_id", postgresql_where=text("state = 'queued'")),
+        # Each row is changed twice, and no index is about that: there is room for it beside the row.
+        {"postgresql_with": {"fillfactor": "50"}},
     )
 
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
     pair: Mapped[str] = mapped_column(primary_key=True)
     side: Mapped[str] = mapped_column(primary_key=True)
     record_id: Mapped[str] = mapped_column(primary_key=True)
-    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspace.id"))
+    workspace_id: Mapped[int] = mapped_column(BigInteger)
     fields: Mapped[dict[str, Any]]
     complete: Mapped[bool]
     inactive: Mapped[bool]
@@ -143,6 +138,7 @@ class Staged(Base):
     second_key: Mapped[str] = mapped_column(server_default=text("''"))
     read_at: Mapped[datetime]
     state: Mapped[str] = mapped_column(server_default=text("'listed'"))
+    """`listed`, then `done`: it has its outcome, or needs none."""
     verdict: Mapped[str | None]
     twin_id: Mapped[str | None]
     absent_at: Mapped[datetime | None]
