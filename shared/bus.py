@@ -30,6 +30,9 @@ RESULTS, LIVE_RESULTS = PREFIX + "results", PREFIX + "results:live"
 LANES = PREFIX + "lanes"
 MARKER, EPOCH = PREFIX + "marker", PREFIX + "epoch"
 LIVE, BULK = "live", "bulk"
+ROOT_LEASES = 5
+"""A root lock lasts for so many leases: as long as results may wait for Postgres. A worker that is gone loses its own
+at once."""
 FREE_READS = 30
 """So many webhooks of a record may tell of nothing within a minute before the next ones have to wait."""
 _CANARY_S = 86_400
@@ -65,44 +68,67 @@ for d = 1, deliveries do
 end
 return {woken, full}
 """
+# `tries` are there only where a drainer died.
 _ACK = """
-if #ARGV > 0 then
-  redis.call('XACK', KEYS[1], 'bothways', unpack(ARGV))
-  redis.call('XDEL', KEYS[1], unpack(ARGV))
-  redis.call('HDEL', KEYS[1] .. ':tries', unpack(ARGV))
-  redis.call('SREM', KEYS[1] .. ':settling', unpack(ARGV))
+local ids = {unpack(ARGV, 2)}
+if #ids > 0 then
+  redis.call('XACK', KEYS[1], 'bothways', unpack(ids))
+  redis.call('XDEL', KEYS[1], unpack(ids))
+  if redis.call('EXISTS', KEYS[1] .. ':tries') == 1 then redis.call('HDEL', KEYS[1] .. ':tries', unpack(ids)) end
 end
+if ARGV[1] ~= '' then redis.call('HDEL', KEYS[1] .. ':handed', ARGV[1]) end
 return redis.call('EXISTS', 'bw:marker')
 """
 # Hands a batch over to the result stream: its entries are no longer the drainer's to claim, and its root locks
 # belong to the results until they are committed.
 _SETTLE = """
-local owner, ttl, payload, nroots = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-for i = 1, nroots do
-  if redis.call('GET', KEYS[2 + i]) == owner then redis.call('SET', KEYS[2 + i], 'results:' .. owner, 'PX', ttl) end
-end
-if #ARGV > 4 then redis.call('SADD', KEYS[1] .. ':settling', unpack(ARGV, 5)) end
+local owner, ttl, payload, ids = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+redis.call('SET', 'bw:settled:' .. owner, '1', 'PX', ttl)
+redis.call('DEL', KEYS[1] .. ':begun')
+redis.call('HSET', KEYS[1] .. ':handed', owner, ids)
 redis.call('XADD', KEYS[2], '*', 'r', payload)
 if redis.call('SET', 'bw:results:woken', '1', 'NX', 'PX', 60000) then return 1 end
 return 0
 """
-_BEGIN = """
-for i = 1, #ARGV do redis.call('HINCRBY', KEYS[1], ARGV[i], 1) end
+# What is begun is one text a batch; what a dead drainer had begun is counted, entry by entry, by who claims it.
+_COUNT_TRIES = """
+local begun, orphan = redis.call('GET', KEYS[1] .. ':begun'), {}
+if not begun then return 0 end
+for i = 1, #ARGV do orphan[ARGV[i]] = true end
+for id in string.gmatch(begun, '%S+') do
+  if orphan[id] then redis.call('HINCRBY', KEYS[1] .. ':tries', id, 1) end
+end
+return redis.call('DEL', KEYS[1] .. ':begun')
+"""
+_GIVE_BACK = """
+local begun, given, left = redis.call('GET', KEYS[1] .. ':begun'), {}, {}
+redis.call('HDEL', KEYS[1] .. ':tries', unpack(ARGV))
+if not begun then return 0 end
+for i = 1, #ARGV do given[ARGV[i]] = true end
+for id in string.gmatch(begun, '%S+') do
+  if not given[id] then left[#left + 1] = id end
+end
+if #left > 0 then redis.call('SET', KEYS[1] .. ':begun', table.concat(left, ' '))
+else redis.call('DEL', KEYS[1] .. ':begun') end
 return 1
 """
-# A root lock of a worker that no longer beats is broken at once; what it did is looked up by its intents. Whoever locks
-# beats by it: after a Redis that lost its data everybody would else be taken for dead.
+# A root lock of a worker that no longer beats is broken at once, unless its results are on their way; what it did is
+# looked up by its intents. Whoever locks beats by it: after a Redis that lost its data everybody would else be taken
+# for dead.
 _LOCK_ROOTS = """
 redis.call('SET', 'bw:worker:' .. string.match(ARGV[1], '^([^/]+)/'), '1', 'PX', ARGV[3])
 local got = {}
 for i = 1, #KEYS do
-  local owner = redis.call('GET', KEYS[i])
-  local mine = not owner or owner == ARGV[1]
-  if owner and not mine and string.sub(owner, 1, 8) ~= 'results:' then
-    local worker = string.match(owner, '^([^/]+)/')
-    if worker and redis.call('EXISTS', 'bw:worker:' .. worker) == 0 then mine = true end
+  if redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', ARGV[2]) then got[i] = 1
+  else
+    local owner = redis.call('GET', KEYS[i])
+    local mine = owner == ARGV[1]
+    if not mine then
+      local worker = string.match(owner, '^([^/]+)/')
+      mine = worker and redis.call('EXISTS', 'bw:worker:' .. worker, 'bw:settled:' .. owner) == 0
+    end
+    if mine then redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2]); got[i] = 1 else got[i] = 0 end
   end
-  if mine then redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2]); got[i] = 1 else got[i] = 0 end
 end
 return got
 """
@@ -112,11 +138,11 @@ local reply = redis.call('XAUTOCLAIM', KEYS[1], 'bothways', ARGV[1], 0, ARGV[2],
 return {reply[1], reply[2]}
 """
 _UNLOCK_ROOTS = """
+if ARGV[2] ~= '1' and redis.call('EXISTS', 'bw:settled:' .. ARGV[1]) == 1 then return 0 end
 for i = 1, #KEYS do
-  local owner = redis.call('GET', KEYS[i])
-  if owner == ARGV[1] or ARGV[2] == '1' and owner == 'results:' .. ARGV[1] then redis.call('DEL', KEYS[i]) end
+  if redis.call('GET', KEYS[i]) == ARGV[1] then redis.call('DEL', KEYS[i]) end
 end
-return 1
+return redis.call('DEL', 'bw:settled:' .. ARGV[1])
 """
 # Finding one's own id counts as got: the reply of an earlier try may have been lost.
 _LOCK_LANE = """
@@ -270,10 +296,11 @@ class Bus:
         self.redis: Any = client
         self.worker = worker
         self._settings = settings
-        self._root_ttl_ms = int(settings.scaled(settings.lease_ttl_s) * 1000)
+        self._root_ttl_ms = int(settings.scaled(settings.lease_ttl_s) * 1000 * ROOT_LEASES)
         self._gone_ms = int(settings.scaled(settings.worker_gone_s) * 1000)
         self._add = client.register_script(ADD)
-        self._begin = client.register_script(_BEGIN)
+        self._count_tries = client.register_script(_COUNT_TRIES)
+        self._give_back = client.register_script(_GIVE_BACK)
         self._ack = client.register_script(_ACK)
         self._claim = client.register_script(_CLAIM)
         self._settle = client.register_script(_SETTLE)
@@ -354,8 +381,10 @@ class Bus:
                     break
             if not found:
                 return []
-            settling = self.redis.smismember(f"{lane.key}:settling", found)
-            orphans = [entry for entry, busy in zip(found, settling, strict=True) if not busy]
+            handed = {entry for ids in self.redis.hvals(f"{lane.key}:handed") for entry in ids.split()}
+            orphans = [entry for entry in found if entry not in handed]
+            for start in range(0, len(orphans), 1000):
+                self._count_tries(keys=[lane.key], args=orphans[start : start + 1000])
             return self._load(lane, orphans)
 
     def _autoclaim(self, stream: str, cursor: str) -> tuple[str, list[str]]:
@@ -383,24 +412,24 @@ class Bus:
         return [Entry(entry, body["e"], 0) for _, rows in reply or [] for entry, body in rows]
 
     def begin(self, lane: Lane, entries: Sequence[Entry]) -> None:
-        """Counts a try before the work starts (P8)."""
+        """Notes a batch before its work starts: if that never ends, it was a try (P8)."""
         with redis_errors():
-            self._begin(keys=[f"{lane.key}:tries"], args=[entry.id for entry in entries])
+            self.redis.set(f"{lane.key}:begun", " ".join(entry.id for entry in entries))
 
     def give_back(self, lane: Lane, entries: Sequence[Entry]) -> None:
         """The work did not fail, it only has to wait: the try does not count."""
         if not entries:
             return
         with redis_errors():
-            self.redis.hdel(f"{lane.key}:tries", *[entry.id for entry in entries])
+            self._give_back(keys=[lane.key], args=[entry.id for entry in entries])
 
-    def ack(self, lane: Lane, ids: Sequence[str]) -> bool:
-        """False: the marker is gone, so Redis lost its data (P2)."""
-        whole = True
+    def ack(self, lane: Lane, ids: Sequence[str], token: str = "") -> bool:
+        """`token`: of the batch that was handed over. False: the marker is gone, so Redis lost its data (P2)."""
+        parts: list[list[str]] = [list(ids[start : start + 1000]) for start in range(0, len(ids), 1000)] or [[]]
         with redis_errors():
-            for start in range(0, len(ids), 1000):
-                whole = bool(self._ack(keys=[lane.key], args=list(ids[start : start + 1000]))) and whole
-        return whole
+            for part in parts[:-1]:
+                self._ack(keys=[lane.key], args=["", *part])
+            return bool(self._ack(keys=[lane.key], args=[token, *parts[-1]]))
 
     def quiet_for(self, records: Sequence[str]) -> list[float]:
         """Seconds until each record may be worked on again (0: now)."""
@@ -435,7 +464,7 @@ class Bus:
 
     def forget_lane(self, lane: Lane) -> None:
         with redis_errors(), self.redis.pipeline(transaction=True) as pipe:
-            pipe.delete(lane.key, *[f"{lane.key}:{name}" for name in ("woken", "tries", "settling", "paused")])
+            pipe.delete(lane.key, *[f"{lane.key}:{name}" for name in ("woken", "tries", "begun", "handed", "paused")])
             pipe.srem(LANES, lane.key)
             pipe.execute()
 
@@ -452,8 +481,8 @@ class Bus:
         return [bool(one) for one in got]
 
     def unlock_roots(self, roots: Sequence[str], token: str, *, settled: bool = False) -> None:
-        """`settled`: also those that were handed over to the results."""
-        if roots:
+        """Where the batch was handed over to the results they keep its locks, until they are `settled`."""
+        if roots or settled:
             with redis_errors():
                 self._unlock_roots(keys=[PREFIX + "root:" + r for r in roots], args=[token, int(settled)])
 
@@ -463,12 +492,13 @@ class Bus:
         for stream in (LIVE_RESULTS, RESULTS):
             self.ensure_group(stream)
 
-    def settle(self, lane: Lane, ids: Sequence[str], roots: Sequence[str], token: str, payload: str) -> bool:
-        """Puts a batch of outcomes on its result stream; True: the result task must be woken."""
+    def settle(self, lane: Lane, ids: Sequence[str], token: str, payload: str) -> bool:
+        """Puts a batch of outcomes on its result stream, and with it the batch's roots; True: the result task must be
+        woken."""
         stream = LIVE_RESULTS if lane.cls == LIVE else RESULTS
-        keys = [lane.key, stream, *(PREFIX + "root:" + r for r in roots)]
         with redis_errors():
-            return bool(self._settle(keys=keys, args=[token, self._root_ttl_ms * 5, payload, len(roots), *ids]))
+            args: list[str | int] = [token, self._root_ttl_ms, payload, " ".join(ids)]
+            return bool(self._settle(keys=[lane.key, stream], args=args))
 
     def clear_results_woken(self) -> None:
         """As `clear_woken`, for the result streams."""
@@ -507,11 +537,10 @@ class Bus:
             pipe.xdel(taken.stream, taken.id)
             pipe.execute()
 
-    def unsettle(self, lane: Lane, ids: Sequence[str]) -> None:
+    def unsettle(self, lane: Lane, token: str) -> None:
         """The results were refused (lease lost): the events are orphans again and will be looked at afresh."""
-        if ids:
-            with redis_errors():
-                self.redis.srem(f"{lane.key}:settling", *ids)
+        with redis_errors():
+            self.redis.hdel(f"{lane.key}:handed", token)
 
     # Life
 

@@ -301,11 +301,11 @@ def _hand_over(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[
         one.waits += 1
         one.read = work.source
         back.append(one)
+    ports.bus.unlock_roots([root for work in works if work.result is None for root in work.roots], opened.token)
     if done:
         _settle_done(ports, session, opened, [one.entry.id for one in done], [work for work in works if work.result])
     else:
         close_batch(ports, opened.id)
-    ports.bus.unlock_roots([root for work in works if work.result is None for root in work.roots], opened.token)
     settled = {one.entry.id for one in done}
     session.pending = [one for one in session.pending if one.entry.id not in settled]
     ports.bus.give_back(session.lane, [one.entry for one in back])
@@ -349,7 +349,7 @@ def _settle(
         results=results,
         opened_at=opened.opened_at,
     )
-    wake = ports.bus.settle(session.lane, entries, roots, opened.token, payload.encode())
+    wake = ports.bus.settle(session.lane, entries, opened.token, payload.encode())
     at("results.handed")
     if wake:
         ports.wake.results()

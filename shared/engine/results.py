@@ -63,14 +63,14 @@ def _record_one(ports: Ports, taken: TakenResult) -> None:
     except LeaseLost:
         # Whoever took over looks at these events afresh: what was created meanwhile has its intent.
         log.warning("results dropped, lease lost", extra={"lane": batch.lane, "fence": batch.fence})
-        ports.bus.unsettle(lane, batch.entries)
+        ports.bus.unsettle(lane, batch.token)
         ports.bus.unlock_roots(batch.roots, batch.token, settled=True)
         ports.bus.drop_result(taken)
         ports.wake.drain(lane)
         return
     at("results.committed")
     _send_followers(ports, batch)
-    whole = ports.bus.ack(lane, batch.entries)
+    whole = ports.bus.ack(lane, batch.entries, batch.token)
     ports.bus.unlock_roots(batch.roots, batch.token, settled=True)
     ports.bus.drop_result(taken)
     if not whole:

@@ -183,10 +183,10 @@ def test_tries_are_counted_before_the_work_and_not_while_it_waits(bus: Bus, hire
 def test_what_is_settling_is_nobodys_to_claim(bus: Bus, hire: Hire) -> None:
     put(bus, "a", "b")
     first, second = bus.read_new(LANE, 10)
-    assert bus.settle(LANE, [first.id], [], "w1/t", "{}"), "the result task is woken"
-    assert not bus.settle(LANE, [], [], "w1/t", "{}"), "it is woken already"
+    assert bus.settle(LANE, [first.id], "w1/t", "{}"), "the result task is woken"
+    assert not bus.settle(LANE, [], "w1/u", "{}"), "it is woken already"
     assert [e.id for e in hire("w2").claim_orphans(LANE)] == [second.id]
-    bus.unsettle(LANE, [first.id])
+    bus.unsettle(LANE, "w1/t")
     assert [e.id for e in hire("w2").claim_orphans(LANE)] == [first.id, second.id]
 
 
@@ -196,8 +196,8 @@ def test_acknowledging_leaves_nothing_behind(bus: Bus, redis: Redis) -> None:
     bus.begin(LANE, entries)
     roots = [f"r{n}" for n in range(5)]
     assert all(bus.lock_roots(roots, "w1/t"))
-    bus.settle(LANE, [e.id for e in entries], roots, "w1/t", "{}")
-    bus.ack(LANE, [e.id for e in entries])
+    bus.settle(LANE, [e.id for e in entries], "w1/t", "{}")
+    bus.ack(LANE, [e.id for e in entries], "w1/t")
     bus.unlock_roots(roots, "w1/t", settled=True)
     for taken in bus.read_results(10):
         bus.drop_result(taken)
@@ -217,7 +217,7 @@ def test_acknowledging_twice_is_harmless(bus: Bus) -> None:
 def test_a_lane_of_nobody_is_forgotten_whole(bus: Bus, redis: Redis) -> None:
     put(bus, "a", "b")
     bus.begin(LANE, bus.read_new(LANE, 10))
-    bus.settle(LANE, ["1-1"], [], "w1/t", "{}")
+    bus.settle(LANE, ["1-1"], "w1/t", "{}")
     bus.forget_lane(LANE)
     assert not [key for key in redis.keys("*") if LANE.key in str(key)]
     assert bus.idle_lanes() == []
@@ -244,10 +244,11 @@ def test_a_root_is_held_until_its_results_are_saved(bus: Bus, hire: Hire) -> Non
     other = hire("w2")
     assert bus.lock_roots(["a", "b"], "w1/t") == [True, True]
     assert other.lock_roots(["b", "c"], "w2/t") == [False, True]
-    bus.settle(LANE, [], ["a", "b"], "w1/t", "{}")
+    bus.settle(LANE, [], "w1/t", "{}")
     assert other.lock_roots(["a"], "w2/t") == [False]
     dies(bus)
-    assert other.lock_roots(["a"], "w2/t") == [False], "its results live on without it"
+    bus.unlock_roots(["a"], "w1/t")
+    assert other.lock_roots(["a"], "w2/t") == [False], "its results live on without it, and keep what they were given"
     bus.unlock_roots(["a"], "w1/t", settled=True)
     assert other.lock_roots(["a"], "w2/t") == [True]
     bus.unlock_roots(["a"], "w1/t", settled=True)
@@ -259,7 +260,7 @@ def test_the_root_of_a_dead_worker_is_broken_at_once(bus: Bus, hire: Hire) -> No
     bus.lock_roots(["a"], "w1/t")
     dies(bus)
     assert hire("w2").lock_roots(["a"], "w2/t") == [True]
-    bus.settle(LANE, [], ["a"], "w1/t", "{}")  # it was only frozen
+    bus.settle(LANE, [], "w1/t", "{}")  # it was only frozen
     assert bus.redis.get("bw:root:a") == "w2/t"
 
 
@@ -268,7 +269,7 @@ def test_the_root_of_a_dead_worker_is_broken_at_once(bus: Bus, hire: Hire) -> No
 
 def test_results_come_once_in_order(bus: Bus) -> None:
     for n in range(5):
-        bus.settle(LANE, [], [], "w1/t", json.dumps(n))
+        bus.settle(LANE, [], "w1/t", json.dumps(n))
     assert [taken.payload for taken in bus.read_results(3)] == ["0", "1", "2"]
     assert [taken.payload for taken in bus.read_results(3)] == ["3", "4"]
     assert bus.read_results(3) == []
@@ -277,17 +278,17 @@ def test_results_come_once_in_order(bus: Bus) -> None:
 
 def test_results_of_people_are_taken_before_a_backlog_of_a_run(bus: Bus) -> None:
     for n in range(3):
-        bus.settle(OTHER, [], [], "w1/t", f"run {n}")
-    bus.settle(LANE, [], [], "w1/t", "person 0")
+        bus.settle(OTHER, [], "w1/t", f"run {n}")
+    bus.settle(LANE, [], "w1/t", "person 0")
     assert [taken.payload for taken in bus.read_results(16)] == ["person 0", "run 0"]
-    bus.settle(LANE, [], [], "w1/t", "person 1")
+    bus.settle(LANE, [], "w1/t", "person 1")
     assert [taken.payload for taken in bus.read_results(16)] == ["person 1", "run 1"]
     assert [taken.payload for taken in bus.read_results(16)] == ["run 2"]
     assert [taken.payload for taken in bus.retry_results(16)] == ["person 0", "person 1", "run 0", "run 1", "run 2"]
 
 
 def test_what_could_not_be_saved_is_tried_again_by_the_same_worker(bus: Bus) -> None:
-    bus.settle(LANE, [], [], "w1/t", "a")
+    bus.settle(LANE, [], "w1/t", "a")
     taken = bus.read_results(10)
     assert bus.retry_results(10) == taken
     bus.drop_result(taken[0])
@@ -298,7 +299,7 @@ def test_what_could_not_be_saved_is_tried_again_by_the_same_worker(bus: Bus) -> 
 @pytest.mark.rule("P7")
 def test_the_results_of_a_dead_worker_are_taken_over(bus: Bus, hire: Hire) -> None:
     other = hire("w2")
-    bus.settle(LANE, [], [], "w1/t", "a")
+    bus.settle(LANE, [], "w1/t", "a")
     taken = bus.read_results(10)
     assert other.read_results(10) == [], "it lives"
     dies(bus)
@@ -307,7 +308,7 @@ def test_the_results_of_a_dead_worker_are_taken_over(bus: Bus, hire: Hire) -> No
 
 
 def test_a_dead_worker_without_results_is_no_trouble(bus: Bus, hire: Hire) -> None:
-    bus.settle(LANE, [], [], "w1/t", "a")
+    bus.settle(LANE, [], "w1/t", "a")
     for taken in bus.read_results(10):
         bus.drop_result(taken)
     dies(bus)
@@ -355,11 +356,11 @@ def test_without_redis_every_door_says_unavailable_and_then_goes_on(
         lambda: bus.note_worked(["r"], 1),
         lambda: bus.lock_roots(["r"], "w1/t"),
         lambda: bus.unlock_roots(["r"], "w1/t"),
-        lambda: bus.settle(LANE, [entry.id], [], "w1/t", "{}"),
+        lambda: bus.settle(LANE, [entry.id], "w1/t", "{}"),
         lambda: bus.read_results(1),
         lambda: bus.retry_results(1),
         lambda: bus.drop_result(TakenResult(RESULTS, "1-1", "")),
-        lambda: bus.unsettle(LANE, [entry.id]),
+        lambda: bus.unsettle(LANE, "w1/t"),
         lambda: bus.clear_results_woken(),
         lambda: bus.forget_lane(OTHER),
         lambda: bus.beat(),

@@ -148,7 +148,7 @@ class Desk:
         taken = bus.read_new(lane, 100)
         entries = [entry.id for entry in taken]
         bus.begin(lane, taken)
-        bus.settle(lane, entries, [], batch.token, replace(batch, entries=entries).encode())
+        bus.settle(lane, entries, batch.token, replace(batch, entries=entries).encode())
 
     def binding(self, record: str) -> Json:
         return self.office.sql("SELECT version, base, fence FROM binding WHERE left_id = :id", id=record)[0]
@@ -270,7 +270,7 @@ def test_saved_results_leave_the_lane(desk: Desk) -> None:
     assert engine.record_results(desk.office.ports) == 1
     bus = desk.office.bus
     assert bus.length([desk.lane]) == bus.redis.xlen(LIVE_RESULTS) == 0
-    assert not bus.redis.exists(f"{desk.lane.key}:tries", f"{desk.lane.key}:settling")
+    assert not bus.redis.exists(f"{desk.lane.key}:begun", f"{desk.lane.key}:handed")
 
 
 @pytest.mark.rule("P5")
@@ -588,7 +588,7 @@ def told(error: BaseException) -> str:
 def test_results_of_another_version_hold_up_nobody(desk: Desk) -> None:
     bus = desk.office.bus
     for payload in ("{}", "[]", "no json", '{"results": [], "new_field": 1}'):
-        bus.settle(desk.lane, [], [], "w/t", payload)
+        bus.settle(desk.lane, [], "w/t", payload)
     desk.put(desk.batch(desk.result("1")), "1")
     engine.record_results(desk.office.ports)
     assert desk.outcomes() == [("1", "updated")]

@@ -102,7 +102,7 @@ def _parameters(function: Function) -> list[tuple[str, str]]:
 def _record_acks_first(record_one: Function) -> Function:
     def mutated(ports: Any, taken: Any) -> Any:
         batch = ResultBatch.decode(taken.payload)
-        ports.bus.ack(Lane.parse(batch.lane), batch.entries)
+        ports.bus.ack(Lane.parse(batch.lane), batch.entries, batch.token)
         ports.bus.drop_result(taken)
         return record_one(ports, taken)
 
@@ -143,8 +143,8 @@ def _tick_looks_at_nothing(_tick: Function) -> Function:
 
 
 def _ack_says_whole(ack: Function) -> Function:
-    def mutated(self: Any, lane: Any, ids: Any) -> bool:
-        ack(self, lane, ids)
+    def mutated(self: Any, lane: Any, ids: Any, token: Any = "") -> bool:
+        ack(self, lane, ids, token)
         return True
 
     return mutated

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from shared.bus import FREE_READS, LIVE, LIVE_RESULTS, RESULTS, Entry, Lane, TakenResult
+from shared.bus import FREE_READS, LIVE, LIVE_RESULTS, RESULTS, ROOT_LEASES, Entry, Lane, TakenResult
 from shared.errors import Unavailable
 from shared.settings import Settings
 from tests.simulation.faults import Faults, Mutant
@@ -24,7 +24,9 @@ class Stream:
     """Number of the newest entry that the group gave out."""
     group: bool = False
     tries: dict[str, int] = field(default_factory=dict)
-    settling: set[str] = field(default_factory=set)
+    begun: tuple[str, ...] = ()
+    handed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Token of a batch that was handed over -> its entries."""
 
 
 class Store:
@@ -88,7 +90,7 @@ class SimBus:
     def __init__(self, store: Store, settings: Settings, worker: str, mutant: Mutant | None) -> None:
         self.worker = worker
         self._store, self._mutant = store, mutant
-        self._root_ttl_ms = int(settings.lease_ttl_s * 1000)
+        self._root_ttl_ms = int(settings.lease_ttl_s * 1000 * ROOT_LEASES)
         self._gone_ms = int(settings.worker_gone_s * 1000)
         self._tokens = 0
 
@@ -157,9 +159,13 @@ class SimBus:
     def claim_orphans(self, lane: Lane) -> list[Entry]:
         with self._store.call(f"claim {lane}"):
             stream = self._group(lane.key)
-            orphans = [one for one in stream.pending if one in stream.entries and one not in stream.settling]
+            handed = {one for ids in stream.handed.values() for one in ids}
+            orphans = [one for one in stream.pending if one in stream.entries and one not in handed]
             for one in stream.pending:
                 stream.pending[one] = self.worker
+            for one in set(stream.begun).intersection(orphans):
+                stream.tries[one] = stream.tries.get(one, 0) + 1
+            stream.begun = stream.begun if not orphans else ()
             return [Entry(one, stream.entries[one], stream.tries.get(one, 0)) for one in orphans]
 
     def read_new(self, lane: Lane, count: int, block_ms: int | None = None) -> list[Entry]:
@@ -189,20 +195,22 @@ class SimBus:
 
     def begin(self, lane: Lane, entries: Sequence[Entry]) -> None:
         with self._store.call("begin"):
-            tries = self._store.stream(lane.key).tries
-            for entry in entries:
-                tries[entry.id] = tries.get(entry.id, 0) + 1
+            self._store.stream(lane.key).begun = tuple(entry.id for entry in entries)
 
     def give_back(self, lane: Lane, entries: Sequence[Entry]) -> None:
         if entries:
             with self._store.call("give back"):
-                for entry in entries:
-                    self._store.stream(lane.key).tries.pop(entry.id, None)
+                stream = self._store.stream(lane.key)
+                given = {entry.id for entry in entries}
+                stream.begun = tuple(one for one in stream.begun if one not in given)
+                for one in given:
+                    stream.tries.pop(one, None)
 
-    def ack(self, lane: Lane, ids: Sequence[str]) -> bool:
+    def ack(self, lane: Lane, ids: Sequence[str], token: str = "") -> bool:
         """False: the marker is gone, so Redis lost its data."""
         with self._store.call(f"ack {lane} {','.join(ids)}"):
             self._ack(lane, ids)
+            self._store.stream(lane.key).handed.pop(token, None)
             return self._store.get("marker") is not None
 
     def _ack(self, lane: Lane, ids: Sequence[str]) -> None:
@@ -211,7 +219,6 @@ class SimBus:
             stream.entries.pop(one, None)
             stream.pending.pop(one, None)
             stream.tries.pop(one, None)
-            stream.settling.discard(one)
 
     def quiet_for(self, records: Sequence[str]) -> list[float]:
         if not records:
@@ -253,28 +260,31 @@ class SimBus:
     def _lock_root(self, key: str, token: str) -> bool:
         owner = self._store.get(key)
         free = owner is None or owner == token
-        if owner is not None and not free and not owner.startswith("results:"):
+        if owner is not None and not free and self._store.get(f"settled:{owner}") is None:
             free = not self._store.alive(owner)
         if free:
             self._store.set(key, token, self._root_ttl_ms)
         return free
 
     def unlock_roots(self, roots: Sequence[str], token: str, *, settled: bool = False) -> None:
-        if roots:
+        if roots or settled:
             with self._store.call("unlock roots"):
-                owners = (token, f"results:{token}") if settled else (token,)
+                marker = f"settled:{token}"
+                if not settled and self._store.get(marker) is not None:
+                    return
                 for root in roots:
-                    if self._store.get("root:" + root) in owners:
+                    if self._store.get("root:" + root) == token:
                         del self._store.keys["root:" + root]
+                self._store.keys.pop(marker, None)
 
     # Results
 
-    def settle(self, lane: Lane, ids: Sequence[str], roots: Sequence[str], token: str, payload: str) -> bool:
+    def settle(self, lane: Lane, ids: Sequence[str], token: str, payload: str) -> bool:
         with self._store.call(f"settle {lane} {','.join(ids)}"):
-            for root in roots:
-                if self._store.get("root:" + root) == token:
-                    self._store.set("root:" + root, f"results:{token}", self._root_ttl_ms * 5)
-            self._store.stream(lane.key).settling.update(ids)
+            self._store.set(f"settled:{token}", "1", self._root_ttl_ms)
+            stream = self._store.stream(lane.key)
+            stream.begun = ()
+            stream.handed[token] = tuple(ids)
             self._store.add(LIVE_RESULTS if lane.cls == LIVE else RESULTS, payload)
             if self._mutant is Mutant.ACK_FIRST:
                 self._ack(lane, ids)
@@ -328,10 +338,9 @@ class SimBus:
         stream.entries.pop(taken.id, None)
         stream.pending.pop(taken.id, None)
 
-    def unsettle(self, lane: Lane, ids: Sequence[str]) -> None:
-        if ids:
-            with self._store.call("unsettle"):
-                self._store.stream(lane.key).settling.difference_update(ids)
+    def unsettle(self, lane: Lane, token: str) -> None:
+        with self._store.call("unsettle"):
+            self._store.stream(lane.key).handed.pop(token, None)
 
     # Life; called by the keeper and the sweep, which are no steps of a task
 
