@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,14 +58,16 @@ def new_items(world: World) -> None:
 
 @contextmanager
 def meanwhile(*events: tuple[str, int, Callable[[], object]]) -> Iterator[None]:
-    """Each (point, number, what): it happens the so many-th time that the point is passed."""
+    """Each (point, number, what): it happens the so many-th time that the point is passed; who passes it next waits."""
     passed = Counter[str]()
+    lock = threading.Lock()
 
     def strike(name: str) -> None:
-        passed[name] += 1
-        for point, number, what in events:
-            if (point, number) == (name, passed[name]):
-                what()
+        with lock:
+            passed[name] += 1
+            for point, number, what in events:
+                if (point, number) == (name, passed[name]):
+                    what()
 
     points.arm(strike)
     try:
