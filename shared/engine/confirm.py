@@ -1,10 +1,12 @@
-"""Lists a side once more, instead of searching it before each create, where that is fewer calls.
+"""Lists a side once more, instead of searching it before each create, where that is fewer calls; twice, where the run
+listed it only as far as the watermark.
 
 Between two pages a deletion, or an edit where the newest goes first, moves a row onto a page that was read already:
 what a list lacks may be there. The next list is then another one: the deleted row is gone from it, the moved one stands
 elsewhere. So of two lists in a row that show the same ids in the same order the first was complete, and what it lacks
 was not there when it was begun; from then on that is believed for as long as of a list of one page (LIST_TRUST_S).
-What people made, renamed or deleted since shows as a difference, or by its key, and leaves the search.
+What people made, renamed or deleted since shows as a difference, or by its key, and leaves the search. A list that
+shows a record twice says that its order is none: both may lack the same one.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.connectors.base import Page
+from sqlalchemy.orm import Session
+
+from shared.connectors.base import ModuleFacts, Page
 from shared.db.sql import sql
 from shared.engine.context import Context, Ports
 from shared.engine.keeper import Keeper
@@ -29,6 +33,9 @@ from shared.sync.values import is_unreadable
 TRUST = timedelta(seconds=LIST_TRUST_S)
 YOUNG = TRUST / 2
 """A list that is older leaves too little of its time for the creates: then two are made anew."""
+SHARE = 4
+"""So many searches are worth a page of a side that was not listed whole, whose list may be longer than is known. Two
+lists cost half of the searches at most, and one that is given up on a quarter on top of them."""
 
 
 @dataclass(slots=True)
@@ -47,6 +54,8 @@ class _Question:
     side: Side
     wanted: Mapping[tuple[str, RecordId], str]
     first: _Seen | None
+    most: int | None
+    """Pages of a list that pays. None: it is known to."""
     taken: set[tuple[str, str]]
     """Keys by pair that some record there has, or is to be made with as one of another pair of the module."""
 
@@ -87,14 +96,20 @@ class Confirmation:
         key = {"run": self._id, "side": side.value, "pairs": list(served)}
         with self._ports.db.writing() as session:
             self._ports.leases.check(session, self._lease)
-            listing = session.execute(_LISTING, {**key, "pair": served[0]}).one()
-            if not listing.digest or listing.confirm_at is not None:
+            listing = session.execute(_LISTING, {**key, "pair": served[0]}).first()
+            if listing is None:
                 return None
             rows = session.execute(
                 _WANTED, {**key, "pairs": plain, "side": side.other.value, "integration": self._context.id}
             ).all()
-            first = _Seen(listing.read_at, listing.digest) if listing.now - listing.read_at < YOUNG else None
-            if len(rows) <= -(-listing.rows // facts.page_size) * (1 if first else 2):
+            young = listing.whole and listing.now - listing.read_at < YOUNG
+            first = _Seen(listing.read_at, listing.digest) if young else None
+            most = None if listing.whole else len(rows) // SHARE
+            if most is None:
+                pays = len(rows) > _pages(listing.rows, facts) * (1 if first else 2)
+            else:
+                pays = most > 0 and self._expected(session, served, side) <= most
+            if not pays:
                 return None
             session.execute(_BEGIN, key)
             taken = {
@@ -106,7 +121,20 @@ class Confirmation:
                 ).scalars()
             }
         wanted = {(row.pair, RecordId(row.record_id)): row.folded_key for row in rows}
-        return _Question(served, side, wanted, first, taken)
+        return _Question(served, side, wanted, first, most, taken)
+
+    def _expected(self, session: Session, served: Sequence[str], side: Side) -> int:
+        """Pages of the whole list of a side: as many records as the last one had, or are bound by now."""
+        values = {
+            "integration": self._context.id,
+            "left": self._context.orgs[Side.LEFT],
+            "right": self._context.orgs[Side.RIGHT],
+            "pair": served[0],
+            "pairs": list(served),
+            "side": side.value,
+        }
+        rows: int = session.execute(_EXPECTED, values).scalar_one()
+        return _pages(rows, self._context.facts[served[0], side])
 
     def _absent_since(self, question: _Question) -> datetime | None:
         first = question.first or self._list(question, None)
@@ -116,15 +144,20 @@ class Confirmation:
         return first.began if second.digest == first.digest else None
 
     def _list(self, question: _Question, first: _Seen | None) -> _Seen:
+        """Not to its end where it took too long, or is longer than pays."""
         seen = _Seen(self._now())
         page: Page | None = None
+        ids: list[RecordId] = []
+        pages = 0
         while page is None or page.next_cursor is not None:
             late = self._now() - (first or seen).began > TRUST
-            if late or self._keeper.stopping.is_set():
+            if late or pages == question.most or self._keeper.stopping.is_set():
                 return _Seen(seen.began, None)
             connector = self._context.connectors[question.side]
             module = self._context.pairs[question.served[0]].module(question.side)
             page = connector.list_page(module, cursor=page.next_cursor if page else None, since=None)
+            pages += 1
+            ids += [row.id for row in page.rows]
             seen.digest = digest_of(seen.digest or "", page.rows)
             at("page.confirmed")
             for name in dict.fromkeys(name for name, _ in question.wanted):
@@ -132,7 +165,7 @@ class Confirmation:
                 if None in keys:  # it may be any of those that are looked for
                     return _Seen(seen.began, None)
                 question.taken |= {(name, key) for key in keys if key}
-        return seen
+        return seen if len(set(ids)) == len(ids) else _Seen(seen.began, None)
 
     def _save(self, question: _Question, since: datetime) -> None:
         absent = [one for one, key in question.wanted.items() if (one[0], key) not in question.taken]
@@ -148,6 +181,10 @@ class Confirmation:
             return now
 
 
+def _pages(rows: int, facts: ModuleFacts) -> int:
+    return max(1, -(-rows // facts.page_size))
+
+
 def _key(pair: Pair, side: Side, row: Record) -> str | None:
     """As a search would compare it, of whatever type the row is. None: it cannot be told."""
     name = pair.key(side)
@@ -156,9 +193,20 @@ def _key(pair: Pair, side: Side, row: Record) -> str | None:
     return staged_keys(pair, side, row)[0]
 
 
+# Not a whole list without rows: it is believed by itself.
 _LISTING = sql(
-    "SELECT CASE WHEN whole AND done THEN digest ELSE '' END AS digest, rows, read_at, confirm_at, "
-    "clock_timestamp() AS now FROM listing WHERE run_id = :run AND pair = :pair AND side = :side"
+    "SELECT digest, whole, rows, read_at, clock_timestamp() AS now FROM listing WHERE run_id = :run AND pair = :pair "
+    "AND side = :side AND done AND NOT (whole AND digest = '') AND confirm_at IS NULL"
+)
+_EXPECTED = sql(
+    """
+    SELECT greatest((
+        SELECT l.rows FROM run r JOIN listing l ON l.run_id = r.id AND l.pair = :pair AND l.side = :side
+        WHERE r.integration_id = :integration AND l.whole AND l.done ORDER BY r.created_at DESC, r.id DESC LIMIT 1
+    ), (
+        SELECT count(*) FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = ANY(:pairs)
+          AND state = 'live'))
+    """
 )
 # Not what failed before or vanished, whose row is no list's, nor what may be being made under its key.
 _WANTED = sql(

@@ -102,7 +102,7 @@ class Twins:
                 self._settler.wait(work, Code.IN_DOUBT_UNRESOLVED, why="blocked", in_s=self._settler.soon_s)
 
     def _known_absent(self, work: Work) -> bool:
-        """A run that listed both sides whole found no twin, and that can still be believed (docs/decisions.md)."""
+        """Whole lists show no twin, and that can still be believed (docs/decisions.md)."""
         if work.staged is None or work.staged.verdict != "create" or work.key in self._making:
             return False
         if match.key_of(work.pair, work.side, work.staged.record) != work.key:

@@ -6,13 +6,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 
 from shared import points
+from shared.connectors.base import Page
+from shared.connectors.zoho_books.client import BooksConnector
 from shared.engine import confirm
 from shared.errors import LeaseLost
+from shared.sync.model import ModuleName
 from tests.integration.world import BOOKS, FSM, World
 
 pytestmark = pytest.mark.rule("P3", "DU-8")
@@ -203,3 +208,159 @@ def test_a_row_that_a_deletion_moved_past_the_second_list_is_found(two_pages: Wo
         world.sync()
     assert [name for name, count in names(world).items() if count > 1] == []
     assert looks(world) >= len(NEW)
+
+
+# In Books, whose contacts a sync lists only as far as the watermark.
+
+OLD = dict.fromkeys(("created_time", "last_modified_time"), "2020-01-01T10:00:00-0800")
+FIRMS = tuple(f"Firm {n}" for n in range(8))
+FOUR = FIRMS[:4]
+"""Twice as many searches as two lists of a page each."""
+
+
+@pytest.fixture
+def dealing(world: World) -> World:
+    """A company with its customer, agreed."""
+    world.company("Old")
+    world.fetch()
+    world.sync()
+    return world
+
+
+def new_companies(world: World, names: tuple[str, ...]) -> None:
+    world.seed(FSM, "Companies", *({"Company_Name": name} for name in names))
+    world.forget_calls()
+
+
+def vendors(world: World, number: int = 200) -> None:
+    """Old ones, which no pair is about; they stand in the list of contacts."""
+    row = {"contact_type": "vendor", "customer_sub_type": "", **OLD}
+    world.seed(BOOKS, "contacts", *({"contact_name": f"Vendor {n}", **row} for n in range(number)))
+
+
+def in_books(world: World) -> tuple[int, int]:
+    """(pages, searches) of contacts."""
+    asked = [
+        call["query"].keys()
+        for call in world.calls(write=False)
+        if call["vendor"] == BOOKS and call["path"].endswith("/contacts")
+    ]
+    searches = sum(bool(query & {"contact_name", "email"}) for query in asked)
+    return len(asked) - searches, searches
+
+
+def refused(world: World) -> list[str]:
+    return [write for write in world.writes() if not write.endswith((" 200", " 201"))]
+
+
+def test_two_lists_take_the_place_of_the_searches_beyond_the_watermark(dealing: World) -> None:
+    vendors(dealing, 100)
+    new_companies(dealing, FOUR)
+    dealing.sync()
+    assert in_books(dealing) == (1 + 2, 0)
+    dealing.check_agree()
+
+
+def test_fewer_than_four_searches_a_page_stay(dealing: World) -> None:
+    new_companies(dealing, FIRMS[:3])
+    dealing.sync()
+    assert in_books(dealing) == (1, 3)
+    dealing.check_agree()
+
+
+def test_a_list_that_is_longer_than_pays_is_given_up_on(dealing: World) -> None:
+    vendors(dealing)
+    new_companies(dealing, FOUR)
+    dealing.sync()
+    assert in_books(dealing) == (1 + 1, 4), "nothing said so: the vendors are older than the watermark"
+    dealing.check_agree()
+
+
+def test_the_last_whole_list_says_how_long_the_next_one_is(world: World) -> None:
+    world.company("Old")
+    vendors(world, 201)
+    world.fetch()
+    world.sync()
+    new_companies(world, FOUR)
+    world.sync()
+    assert in_books(world) == (1, 4)
+    new_companies(world, tuple(f"{name}, too" for name in FIRMS))
+    world.sync()
+    assert in_books(world) == (1 + 4, 0)
+    world.check_agree()
+
+
+def test_what_is_bound_says_how_long_a_list_is(world: World) -> None:
+    world.seed(FSM, "Companies", *({"Company_Name": f"Old {n}"} for n in range(201)))
+    world.fetch()
+    world.sync()
+    new_companies(world, FOUR)
+    world.sync()
+    assert in_books(world) == (2, 4), "none stood in the last whole list"
+
+
+def test_an_old_customer_of_that_name_is_searched_for(dealing: World) -> None:
+    there = dealing.customer(FOUR[1].upper(), **OLD)
+    new_companies(dealing, FOUR)
+    dealing.sync()
+    assert in_books(dealing) == (1 + 2, 1)
+    assert refused(dealing) == []
+    assert dealing.twin(dealing.seed_of(FOUR[1])) == there
+    dealing.check_single()
+
+
+def test_a_customer_that_is_made_between_the_two_lists_leaves_the_searches(dealing: World) -> None:
+    new_companies(dealing, FOUR)
+    with meanwhile(("page.confirmed", 1, lambda: dealing.customer(FOUR[1]))):
+        dealing.sync()
+    assert in_books(dealing) == (1 + 2, 4)
+    dealing.check_agree()
+
+
+def test_a_customer_that_is_renamed_between_the_two_lists_is_searched_for(dealing: World) -> None:
+    """It stands where it stood, for nothing is newer."""
+    there = dealing.twin(dealing.seed_of("Old"))
+    assert there is not None
+    new_companies(dealing, FOUR)
+    renamed = partial(dealing.sandbox.edit, BOOKS, "contacts", there, contact_name=FOUR[1])
+    with meanwhile(("page.confirmed", 1, renamed)):
+        run = dealing.sync()
+    assert in_books(dealing) == (1 + 2, 1)
+    assert [row["reason"] for row in dealing.outcomes(run.id, "failed")] == ["TWIN_TAKEN"]
+    assert refused(dealing) == []
+
+
+@pytest.mark.rule("SU-5")
+def test_an_old_individual_of_that_email_is_searched_for(world: World) -> None:
+    """Books would take a second one."""
+    world.office.sql("UPDATE integration SET sync_type = 'IV'")
+    world.fetch()
+    world.sync()
+    mails = [f"{n}@a.test" for n in range(4)]
+    own = [{"first_name": "Ann", "last_name": "Lee", "email": mails[1].upper(), "is_primary_contact": True}]
+    there = world.customer("Her own", customer_sub_type="individual", contact_persons=own, **OLD)
+    people = [{"First_Name": "Ann", "Last_Name": f"Lee {mail}", "Email": mail} for mail in mails]
+    ids = world.seed(FSM, "Contacts", *people)
+    world.forget_calls()
+    world.sync()
+    assert in_books(world) == (1 + 2, 1)
+    assert world.twin(ids[1]) == there
+    assert len(world.sandbox.rows(BOOKS, "contacts")) == len(ids)
+
+
+def test_a_list_that_shows_a_record_twice_is_not_believed(dealing: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sorted by seconds alone it may show one of a second on two pages, and another one on none, whenever it is asked
+    for."""
+    vendors(dealing)
+    there = dealing.customer(FIRMS[1], **OLD)
+    asked = BooksConnector.list_page
+
+    def unsorted(own: BooksConnector, module: ModuleName, *, cursor: str | None, since: datetime | None) -> Page:
+        page = asked(own, module, cursor=cursor, since=since)
+        return replace(page, rows=tuple(page.rows[0] if row.id == there else row for row in page.rows))
+
+    monkeypatch.setattr(BooksConnector, "list_page", unsorted)
+    new_companies(dealing, FIRMS)
+    dealing.sync()
+    assert in_books(dealing) == (1 + 2, len(FIRMS))
+    assert dealing.twin(dealing.seed_of(FIRMS[1])) == there

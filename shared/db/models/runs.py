@@ -101,7 +101,7 @@ class Listing(Base):
     digest: Mapped[str] = mapped_column(server_default=text("''"))
     """Of all ids in the order listed, so that a second list can be held against it."""
     confirm_at: Mapped[datetime | None]
-    """When that second list was begun; it is tried once."""
+    """When its confirmation (engine/confirm.py) was begun; it is tried once."""
 
 
 BOUND = "verdict IN ('pair', 'both')"
@@ -113,7 +113,7 @@ class Staged(Base):
     """A listed record, until its run ends (design, Redis: staged pages).
 
     `verdict`: None = not matched yet; `pair` (bound to `twin_id`), `both` (and its twin was listed too), `twin` (rides
-    on the other end's event), `look` (search for a twin), `create` (both sides were listed whole: there is none),
+    on the other end's event), `look` (search for a twin), `create` (whole lists lack it: there is none),
     `ambiguous`, `aside` (unbound by a person), `seen` (bound and as it was; kept by a run that compares). The keys are
     those of `match.staged_keys`.
     """
