@@ -1,5 +1,5 @@
 """Lists a side once more, instead of searching it before each create, where that is fewer calls; twice, where the run
-listed it only as far as the watermark.
+listed it only as far as the watermark and there was more.
 
 Between two pages a deletion, or an edit where the newest goes first, moves a row onto a page that was read already:
 what a list lacks may be there. The next list is then another one: the deleted row is gone from it, the moved one stands
@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from shared.connectors.base import ModuleFacts, Page
+from shared.connectors.base import ListOrder, ModuleFacts, Page
 from shared.db.sql import sql
 from shared.engine.context import Context, Ports
 from shared.engine.keeper import Keeper
@@ -102,9 +102,11 @@ class Confirmation:
             rows = session.execute(
                 _WANTED, {**key, "pairs": plain, "side": side.other.value, "integration": self._context.id}
             ).all()
-            young = listing.whole and listing.now - listing.read_at < YOUNG
+            # Newest change first, what ended before it was cut is whole, though rows below the watermark were dropped.
+            whole = listing.whole or (facts.order is ListOrder.MODIFIED_DESC and listing.cursor is None)
+            young = whole and listing.now - listing.read_at < YOUNG
             first = _Seen(listing.read_at, listing.digest) if young else None
-            most = None if listing.whole else len(rows) // SHARE
+            most = None if whole else len(rows) // SHARE
             if most is None:
                 pays = len(rows) > _pages(listing.rows, facts) * (1 if first else 2)
             else:
@@ -195,8 +197,8 @@ def _key(pair: Pair, side: Side, row: Record) -> str | None:
 
 # Not a whole list without rows: it is believed by itself.
 _LISTING = sql(
-    "SELECT digest, whole, rows, read_at, clock_timestamp() AS now FROM listing WHERE run_id = :run AND pair = :pair "
-    "AND side = :side AND done AND NOT (whole AND digest = '') AND confirm_at IS NULL"
+    "SELECT digest, whole, cursor, rows, read_at, clock_timestamp() AS now FROM listing WHERE run_id = :run "
+    "AND pair = :pair AND side = :side AND done AND NOT (whole AND digest = '') AND confirm_at IS NULL"
 )
 _EXPECTED = sql(
     """

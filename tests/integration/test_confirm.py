@@ -214,8 +214,8 @@ def test_a_row_that_a_deletion_moved_past_the_second_list_is_found(two_pages: Wo
 
 OLD = dict.fromkeys(("created_time", "last_modified_time"), "2020-01-01T10:00:00-0800")
 FIRMS = tuple(f"Firm {n}" for n in range(8))
+"""Twice as many searches as two lists of two pages."""
 FOUR = FIRMS[:4]
-"""Twice as many searches as two lists of a page each."""
 
 
 @pytest.fixture
@@ -225,6 +225,13 @@ def dealing(world: World) -> World:
     world.fetch()
     world.sync()
     return world
+
+
+@pytest.fixture
+def beyond(dealing: World) -> World:
+    """And a page of contacts that no run has listed."""
+    vendors(dealing)
+    return dealing
 
 
 def new_companies(world: World, names: tuple[str, ...]) -> None:
@@ -253,27 +260,25 @@ def refused(world: World) -> list[str]:
     return [write for write in world.writes() if not write.endswith((" 200", " 201"))]
 
 
-def test_two_lists_take_the_place_of_the_searches_beyond_the_watermark(dealing: World) -> None:
-    vendors(dealing, 100)
-    new_companies(dealing, FOUR)
-    dealing.sync()
-    assert in_books(dealing) == (1 + 2, 0)
-    dealing.check_agree()
+def test_two_lists_take_the_place_of_the_searches_beyond_the_watermark(beyond: World) -> None:
+    new_companies(beyond, FIRMS)
+    beyond.sync()
+    assert in_books(beyond) == (1 + 4, 0)
+    beyond.check_agree()
 
 
-def test_fewer_than_four_searches_a_page_stay(dealing: World) -> None:
-    new_companies(dealing, FIRMS[:3])
-    dealing.sync()
-    assert in_books(dealing) == (1, 3)
-    dealing.check_agree()
+def test_fewer_than_four_searches_a_page_stay(beyond: World) -> None:
+    new_companies(beyond, FIRMS[:3])
+    beyond.sync()
+    assert in_books(beyond) == (1, 3)
+    beyond.check_agree()
 
 
-def test_a_list_that_is_longer_than_pays_is_given_up_on(dealing: World) -> None:
-    vendors(dealing)
-    new_companies(dealing, FOUR)
-    dealing.sync()
-    assert in_books(dealing) == (1 + 1, 4), "nothing said so: the vendors are older than the watermark"
-    dealing.check_agree()
+def test_a_list_that_is_longer_than_pays_is_given_up_on(beyond: World) -> None:
+    new_companies(beyond, FOUR)
+    beyond.sync()
+    assert in_books(beyond) == (1 + 1, 4)
+    beyond.check_agree()
 
 
 def test_the_last_whole_list_says_how_long_the_next_one_is(world: World) -> None:
@@ -294,65 +299,65 @@ def test_what_is_bound_says_how_long_a_list_is(world: World) -> None:
     world.seed(FSM, "Companies", *({"Company_Name": f"Old {n}"} for n in range(201)))
     world.fetch()
     world.sync()
+    vendors(world)
     new_companies(world, FOUR)
     world.sync()
     assert in_books(world) == (2, 4), "none stood in the last whole list"
 
 
-def test_an_old_customer_of_that_name_is_searched_for(dealing: World) -> None:
-    there = dealing.customer(FOUR[1].upper(), **OLD)
-    new_companies(dealing, FOUR)
-    dealing.sync()
-    assert in_books(dealing) == (1 + 2, 1)
-    assert refused(dealing) == []
-    assert dealing.twin(dealing.seed_of(FOUR[1])) == there
-    dealing.check_single()
+def test_an_old_customer_of_that_name_is_searched_for(beyond: World) -> None:
+    there = beyond.customer(FIRMS[1].upper(), **OLD)
+    new_companies(beyond, FIRMS)
+    beyond.sync()
+    assert in_books(beyond) == (1 + 4, 1)
+    assert refused(beyond) == []
+    assert beyond.twin(beyond.seed_of(FIRMS[1])) == there
+    beyond.check_single()
 
 
-def test_a_customer_that_is_made_between_the_two_lists_leaves_the_searches(dealing: World) -> None:
-    new_companies(dealing, FOUR)
-    with meanwhile(("page.confirmed", 1, lambda: dealing.customer(FOUR[1]))):
-        dealing.sync()
-    assert in_books(dealing) == (1 + 2, 4)
-    dealing.check_agree()
+def test_a_customer_that_is_made_between_the_two_lists_leaves_the_searches(beyond: World) -> None:
+    new_companies(beyond, FIRMS)
+    with meanwhile(("page.confirmed", 2, lambda: beyond.customer(FIRMS[1]))):
+        beyond.sync()
+    assert in_books(beyond) == (1 + 4, len(FIRMS))
+    beyond.check_agree()
 
 
-def test_a_customer_that_is_renamed_between_the_two_lists_is_searched_for(dealing: World) -> None:
+def test_a_customer_that_is_renamed_between_the_two_lists_is_searched_for(beyond: World) -> None:
     """It stands where it stood, for nothing is newer."""
-    there = dealing.twin(dealing.seed_of("Old"))
+    there = beyond.twin(beyond.seed_of("Old"))
     assert there is not None
-    new_companies(dealing, FOUR)
-    renamed = partial(dealing.sandbox.edit, BOOKS, "contacts", there, contact_name=FOUR[1])
-    with meanwhile(("page.confirmed", 1, renamed)):
-        run = dealing.sync()
-    assert in_books(dealing) == (1 + 2, 1)
-    assert [row["reason"] for row in dealing.outcomes(run.id, "failed")] == ["TWIN_TAKEN"]
-    assert refused(dealing) == []
+    new_companies(beyond, FIRMS)
+    renamed = partial(beyond.sandbox.edit, BOOKS, "contacts", there, contact_name=FIRMS[1])
+    with meanwhile(("page.confirmed", 2, renamed)):
+        run = beyond.sync()
+    assert in_books(beyond) == (1 + 4, 1)
+    assert [row["reason"] for row in beyond.outcomes(run.id, "failed")] == ["TWIN_TAKEN"]
+    assert refused(beyond) == []
 
 
 @pytest.mark.rule("SU-5")
-def test_an_old_individual_of_that_email_is_searched_for(world: World) -> None:
+def test_an_old_individual_of_that_email_is_searched_for(beyond: World) -> None:
     """Books would take a second one."""
-    world.office.sql("UPDATE integration SET sync_type = 'IV'")
-    world.fetch()
-    world.sync()
-    mails = [f"{n}@a.test" for n in range(4)]
+    beyond.office.sql("UPDATE integration SET sync_type = 'IV'")
+    beyond.sync()
+    mails = [f"{n}@a.test" for n in range(12)]
     own = [{"first_name": "Ann", "last_name": "Lee", "email": mails[1].upper(), "is_primary_contact": True}]
-    there = world.customer("Her own", customer_sub_type="individual", contact_persons=own, **OLD)
+    there = beyond.customer("Her own", customer_sub_type="individual", contact_persons=own, **OLD)
+    before = len(beyond.sandbox.rows(BOOKS, "contacts"))
     people = [{"First_Name": "Ann", "Last_Name": f"Lee {mail}", "Email": mail} for mail in mails]
-    ids = world.seed(FSM, "Contacts", *people)
-    world.forget_calls()
-    world.sync()
-    assert in_books(world) == (1 + 2, 1)
-    assert world.twin(ids[1]) == there
-    assert len(world.sandbox.rows(BOOKS, "contacts")) == len(ids)
+    ids = beyond.seed(FSM, "Contacts", *people)
+    beyond.forget_calls()
+    beyond.sync()
+    assert in_books(beyond) == (1 + 4, 1)
+    assert beyond.twin(ids[1]) == there
+    assert len(beyond.sandbox.rows(BOOKS, "contacts")) == before + len(ids) - 1
 
 
-def test_a_list_that_shows_a_record_twice_is_not_believed(dealing: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_shows_a_record_twice_is_not_believed(beyond: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sorted by seconds alone it may show one of a second on two pages, and another one on none, whenever it is asked
     for."""
-    vendors(dealing)
-    there = dealing.customer(FIRMS[1], **OLD)
+    there = beyond.customer(FIRMS[1], **OLD)
     asked = BooksConnector.list_page
 
     def unsorted(own: BooksConnector, module: ModuleName, *, cursor: str | None, since: datetime | None) -> Page:
@@ -360,7 +365,33 @@ def test_a_list_that_shows_a_record_twice_is_not_believed(dealing: World, monkey
         return replace(page, rows=tuple(page.rows[0] if row.id == there else row for row in page.rows))
 
     monkeypatch.setattr(BooksConnector, "list_page", unsorted)
-    new_companies(dealing, FIRMS)
+    new_companies(beyond, FIRMS)
+    beyond.sync()
+    assert in_books(beyond) == (1 + 2, len(FIRMS))
+    assert beyond.twin(beyond.seed_of(FIRMS[1])) == there
+
+
+def test_a_list_that_ended_above_the_watermark_is_the_first_of_the_two(dealing: World) -> None:
+    new_companies(dealing, FIRMS[:2])
     dealing.sync()
-    assert in_books(dealing) == (1 + 2, len(FIRMS))
+    assert in_books(dealing) == (1 + 1, 0)
+    dealing.check_agree()
+
+
+def test_an_old_customer_below_the_watermark_is_searched_for(dealing: World) -> None:
+    """It stood in the list and was dropped."""
+    there = dealing.customer(FIRMS[1].upper(), **OLD)
+    new_companies(dealing, FOUR)
+    dealing.sync()
+    assert in_books(dealing) == (1 + 1, 1)
+    assert refused(dealing) == []
     assert dealing.twin(dealing.seed_of(FIRMS[1])) == there
+    dealing.check_single()
+
+
+def test_a_customer_that_is_made_after_the_list_that_ended_leaves_the_searches(dealing: World) -> None:
+    new_companies(dealing, FOUR)
+    with meanwhile(("page.saved", LISTS, lambda: dealing.customer(FIRMS[1]))):
+        dealing.sync()
+    assert in_books(dealing) == (1 + 1, len(FOUR))
+    dealing.check_agree()
