@@ -15,10 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy.orm import Session
-
 from shared.connectors.base import ListOrder, ModuleFacts, Page
-from shared.db.sql import sql
+from shared.db.sql import Statements, sql
 from shared.engine.context import Context, Ports
 from shared.engine.keeper import Keeper
 from shared.engine.known import LIST_TRUST_S
@@ -125,7 +123,7 @@ class Confirmation:
         wanted = {(row.pair, RecordId(row.record_id)): row.folded_key for row in rows}
         return _Question(served, side, wanted, first, most, taken)
 
-    def _expected(self, session: Session, served: Sequence[str], side: Side) -> int:
+    def _expected(self, session: Statements, served: Sequence[str], side: Side) -> int:
         """Pages of the whole list of a side: as many records as the last one had, or are bound by now."""
         values = {
             "integration": self._context.id,
