@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from shared.engine.agreed import all_agreed, from_base
 from shared.engine.context import Context, Ports
@@ -270,7 +269,7 @@ class Batch:
 
 def _as_one_of(work: Work, pair: str, side: Side, record_id: RecordId) -> ChangeEvent:
     newest = work.folded.newest
-    return structs.replace(
+    return replace(
         newest,
         event_id=uuid.uuid4().hex,
         folded=(),

@@ -54,6 +54,8 @@ class _Pending:
 
     entry: Entry
     event: ChangeEvent
+    key: str
+    """Of its record."""
     not_before: float = 0.0
     read: Record | None = None
     """The record as read when its root was found locked: asking again costs no second call."""
@@ -136,7 +138,7 @@ def _work(ports: Ports, keeper: Keeper, session: _Session) -> bool:
     while True:
         size = _batch_size(ports, session)
         ready = _ready(session, size)
-        if _records(session, ready) < size:
+        if _records(ready) < size:
             most = READ_AHEAD - len(session.pending) if session.lane.cls == LIVE else size - len(ready)
             if most > 0:
                 _take_in(ports, session, ports.bus.read_new(session.lane, most))
@@ -170,15 +172,14 @@ def _ready(session: _Session, size: int) -> list[_Pending]:
     found: list[_Pending] = []
     records: set[str] = set()
     for one in session.pending:
-        key = _record_key(session.context.id, one.event)
-        if one.not_before <= now and (key in records or len(records) < size):
-            records.add(key)
+        if one.not_before <= now and (one.key in records or len(records) < size):
+            records.add(one.key)
             found.append(one)
     return found
 
 
-def _records(session: _Session, events: Sequence[_Pending]) -> int:
-    return len({_record_key(session.context.id, one.event) for one in events})
+def _records(events: Sequence[_Pending]) -> int:
+    return len({one.key for one in events})
 
 
 def _batch_size(ports: Ports, session: _Session) -> int:
@@ -203,11 +204,11 @@ def _take_in(ports: Ports, session: _Session, entries: Sequence[Entry]) -> None:
         if entry.tries >= ports.settings.attempts_by_crash or event.pair not in session.context.names:
             dead.append((entry, event))
         else:
-            fresh.append(_Pending(entry, event))
+            fresh.append(_Pending(entry, event, _record_key(session.context.id, event)))
     _debounce(ports, session, fresh)
-    newer = {_record_key(session.context.id, one.event) for one in fresh}
+    newer = {one.key for one in fresh}
     for one in session.pending:
-        if _record_key(session.context.id, one.event) in newer:
+        if one.key in newer:
             one.read = None  # older than what these tell of (P5)
     session.pending += fresh
     if dead:
@@ -217,7 +218,7 @@ def _take_in(ports: Ports, session: _Session, entries: Sequence[Entry]) -> None:
 def _debounce(ports: Ports, session: _Session, fresh: list[_Pending]) -> None:
     """The first event of a record is worked on at once, the following ones once a second at most."""
     webhooks = [one for one in fresh if one.event.origin is Origin.WEBHOOK]
-    waits = ports.bus.quiet_for([_record_key(session.context.id, one.event) for one in webhooks])
+    waits = ports.bus.quiet_for([one.key for one in webhooks])
     for one, wait_s in zip(webhooks, waits, strict=True):
         one.not_before = time.monotonic() + wait_s
 
@@ -293,7 +294,7 @@ def _hand_over(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[
     done: list[_Pending] = []
     back: list[_Pending] = []
     for one in chosen:
-        work = works_by_record[_record_key(session.context.id, one.event)]
+        work = works_by_record[one.key]
         if work.result is not None:
             done.append(one)
             continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import orjson
+from msgspec.structs import replace
 
 from shared.db.session import Database
 from shared.db.sql import sql
@@ -23,8 +24,7 @@ LIST_TRUST_S = 60.0
 """So long after a whole list was begun, "there is no twin" is believed without another look (scaled)."""
 
 
-@dataclass(frozen=True, slots=True)
-class BindingRow:
+class BindingRow(msgspec.Struct, frozen=True):
     bound: Bound
     version: int
     updated_at: datetime
@@ -72,8 +72,7 @@ class BindingRow:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class IntentRow:
+class IntentRow(msgspec.Struct, frozen=True):
     """`name`: the match key that the twin was to be made with; the record may be called otherwise by now. `draft`: what
     both sides would have agreed on by it."""
 
@@ -85,8 +84,7 @@ class IntentRow:
     looked_for_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True):
     """A twin that is about to be made: of which record, and under which match key. `again`: its intent is there.
     `original`: by the policy Clone, the record of this key that is there and is to be left alone."""
 
@@ -99,8 +97,7 @@ class Planned:
     original: RecordId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(msgspec.Struct, frozen=True):
     """An update that is about to be sent. `version` 0: the two are matched and not bound yet.
 
     `base`, `unread`: what is agreed before it, earlier writes of unknown fate included where they were applied.
@@ -114,8 +111,7 @@ class Push:
     pending: Mapping[Side, Sent]
 
 
-@dataclass(frozen=True, slots=True)
-class StagedRow:
+class StagedRow(msgspec.Struct, frozen=True):
     record: Record
     read_at: datetime
     verdict: str | None
@@ -146,13 +142,13 @@ class Known:
         column = "left_id" if side is Side.LEFT else "right_id"
         query = sql(
             "SELECT * FROM binding WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
-            f"AND {column} = ANY(:ids)"
+            f"AND {column} {_IN_IDS}"
         )
         values = {
             "left": self._context.orgs[Side.LEFT],
             "right": self._context.orgs[Side.RIGHT],
             "pair": pair,
-            "ids": list(ids),
+            "ids": _ids(ids),
         }
         with self._db.reading() as session:
             rows = session.execute(query, values).mappings().all()
@@ -209,14 +205,14 @@ class Known:
             return {}
         query = sql(
             "SELECT record_id, why FROM aside WHERE left_org_id = :left AND right_org_id = :right AND pair = :pair "
-            "AND side = :side AND record_id = ANY(:ids)"
+            f"AND side = :side AND record_id {_IN_IDS}"
         )
         values = {
             "left": self._context.orgs[Side.LEFT],
             "right": self._context.orgs[Side.RIGHT],
             "pair": pair,
             "side": side.value,
-            "ids": list(ids),
+            "ids": _ids(ids),
         }
         with self._db.reading() as session:
             return {RecordId(row.record_id): row.why for row in session.execute(query, values)}
@@ -228,9 +224,9 @@ class Known:
             "SELECT record_id, name, folded_key, draft, state, looks, "
             "coalesce(extract(epoch FROM clock_timestamp() - first_look_at), 0)::float8 AS looked "
             "FROM intent WHERE integration_id = :integration AND pair = :pair AND side = :side "
-            "AND record_id = ANY(:ids)"
+            f"AND record_id {_IN_IDS}"
         )
-        values = {"integration": self._context.id, "pair": pair, "side": side.value, "ids": list(ids)}
+        values = {"integration": self._context.id, "pair": pair, "side": side.value, "ids": _ids(ids)}
         with self._db.reading() as session:
             rows = session.execute(query, values).all()
         return {
@@ -244,9 +240,9 @@ class Known:
         """Records of which a twin is being made, or may have been, under each of these folded keys."""
         query = sql(
             "SELECT folded_key, side, record_id FROM intent "
-            "WHERE integration_id = :integration AND pair = :pair AND folded_key = ANY(:keys)"
+            f"WHERE integration_id = :integration AND pair = :pair AND folded_key {_IN_IDS}"
         )
-        values = {"integration": self._context.id, "pair": pair, "keys": [key for key in keys if key]}
+        values = {"integration": self._context.id, "pair": pair, "ids": _ids(key for key in keys if key)}
         found: dict[str, list[tuple[Side, RecordId]]] = {}
         with self._db.reading() as session:
             for row in session.execute(query, values):
@@ -297,10 +293,12 @@ class Known:
             """
             WITH bound AS MATERIALIZED (
                 SELECT 'left' AS side, left_id AS record FROM binding WHERE left_org_id = :left
-                  AND right_org_id = :right AND pair = CAST(:pair AS varchar) AND left_id = ANY(:lefts)
+                  AND right_org_id = :right AND pair = CAST(:pair AS varchar) AND left_id = ANY(ARRAY(
+                    SELECT jsonb_array_elements_text(CAST(:lefts AS jsonb))))
                 UNION ALL
                 SELECT 'right', right_id FROM binding WHERE left_org_id = :left
-                  AND right_org_id = :right AND pair = CAST(:pair AS varchar) AND right_id = ANY(:rights))
+                  AND right_org_id = :right AND pair = CAST(:pair AS varchar) AND right_id = ANY(ARRAY(
+                    SELECT jsonb_array_elements_text(CAST(:rights AS jsonb)))))
             INSERT INTO intent AS i (workspace_id, integration_id, pair, side, record_id, name, folded_key, draft,
                 state, batch_id, fence)
             SELECT :workspace, :integration, CAST(:pair AS varchar), d.side, d.record, d.name, d.key, d.draft, 'open',
@@ -323,8 +321,8 @@ class Known:
             "left": self._context.orgs[Side.LEFT],
             "right": self._context.orgs[Side.RIGHT],
             "fence": lease.fence,
-            "lefts": [draft.record_id for draft in drafts if draft.side is Side.LEFT],
-            "rights": [draft.record_id for draft in drafts if draft.side is Side.RIGHT],
+            "lefts": _ids(draft.record_id for draft in drafts if draft.side is Side.LEFT),
+            "rights": _ids(draft.record_id for draft in drafts if draft.side is Side.RIGHT),
             "drafts": _json(
                 {
                     "side": draft.side.value,
@@ -357,32 +355,36 @@ class Known:
             return {}
         trust_s = 1.0 * LIST_TRUST_S
         query = sql(
-            "SELECT *, coalesce(absent_at, read_at) + make_interval(secs => :trust) > clock_timestamp() AS fresh "
-            "FROM staged WHERE run_id = ANY(:runs) AND pair = :pair AND side = :side AND record_id = ANY(:ids)"
+            "SELECT record_id, fields, modified_at, inactive, complete, read_at, verdict, twin_id, "
+            "coalesce(absent_at, read_at) + make_interval(secs => :trust) > clock_timestamp() AS fresh "
+            f"FROM staged WHERE run_id = ANY(:runs) AND pair = :pair AND side = :side AND record_id {_IN_IDS}"
         )
         values = {
             "runs": list(runs),
             "pair": pair,
             "side": side.value,
-            "ids": [one.record_id for one in folded],
+            "ids": _ids(one.record_id for one in folded),
             "trust": trust_s,
         }
         with self._db.reading() as session:
             rows = session.execute(query, values).all()
-            twins = session.execute(
-                query,
-                {
-                    **values,
-                    "side": side.other.value,
-                    "ids": [row.twin_id for row in rows if row.verdict == "both"],
-                },
-            ).all()
+            ride = [row.twin_id for row in rows if row.verdict == "both"]
+            of_twins = {**values, "side": side.other.value, "ids": _ids(ride)}
+            twins = session.execute(query, of_twins).all() if ride else []
         riding = {row.record_id: staged_row(row) for row in twins}
         found = {RecordId(row.record_id): staged_row(row) for row in rows}
         return {
             record_id: replace(row, twin=riding.get(row.twin_id)) if row.verdict == "both" and row.twin_id else row
             for record_id, row in found.items()
         }
+
+
+_IN_IDS = "= ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(:ids AS jsonb))))"
+
+
+def _ids(ids: Iterable[str | None]) -> str:
+    """Many ids as one parameter: psycopg writes an array element by element."""
+    return orjson.dumps(list(ids)).decode()
 
 
 def _json(rows: Iterable[Mapping[str, Any]]) -> str:

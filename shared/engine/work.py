@@ -61,6 +61,8 @@ class Work:
     written_ms: int | None = None
     result: Result | None = None
     deferred: bool = False
+    _keyed: tuple[Record, str] | None = None
+    """Of which source this is the key."""
 
     @property
     def id(self) -> RecordId:
@@ -78,7 +80,12 @@ class Work:
     @property
     def key(self) -> str:
         """The folded match key of the source; "" where it is gone or blank."""
-        return key_of(self.pair, self.side, self.source) if self.source else ""
+        source = self.source
+        if source is None:
+            return ""
+        if self._keyed is None or self._keyed[0] is not source:
+            self._keyed = (source, key_of(self.pair, self.side, source))
+        return self._keyed[1]
 
     @property
     def name(self) -> str:

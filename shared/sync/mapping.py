@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import msgspec
+
 from shared.sync.model import FieldDef, FieldFlow, FieldKind, FieldPair, Pair, Side, Value
 from shared.sync.reasons import Code
 from shared.sync.transforms import TRANSFORMS, Transform
 from shared.sync.values import convert, fit, is_blank
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(msgspec.Struct, frozen=True):
     """A value in the target's terms. `cut`: the target holds less of it (FM-10). `reason` set: it cannot be
     mapped, `value` says nothing, and `field` names the target's field for people."""
 

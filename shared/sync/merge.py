@@ -8,7 +8,9 @@ came from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from shared.sync.mapping import Mapped, Way, forward, has_shared_fields, label, ways
 from shared.sync.model import Base, BaseValue, Change, Conflict, FieldDef, FieldPair, Pair, Record, Sent, Side, Value

@@ -14,6 +14,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NewType
 
+import msgspec
+
 ModuleName = NewType("ModuleName", str)
 RecordId = NewType("RecordId", str)
 VendorName = NewType("VendorName", str)
@@ -69,8 +71,7 @@ class FieldDef:
     tax: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """A vendor's record as read.
 
     `complete` False: a thin list row; a field that is not in `fields` is then unknown, not blank.
@@ -84,7 +85,7 @@ class Record:
     modified_at: datetime | None = None
     inactive: bool = False
     complete: bool = True
-    children: Mapping[ModuleName, tuple[Record, ...]] = field(default_factory=dict)
+    children: Mapping[ModuleName, tuple[Record, ...]] = msgspec.field(default_factory=dict)
 
     def get(self, name: str) -> Value:
         return self.fields.get(name)
@@ -224,8 +225,7 @@ class BindingState(StrEnum):
     """The record belongs to another pair now; its twin of this one stays as it is (DU-10)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """A write to one side of which nobody knows whether it was applied. By field pair key: `base` as it is once it was,
     `old` what that side held before."""
 
@@ -233,8 +233,7 @@ class Sent:
     old: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(msgspec.Struct, frozen=True):
     """What the core must know of a binding.
 
     `base` is empty for a binding that Fetch made and no sync has merged yet. `written` holds, per side, the
@@ -248,17 +247,16 @@ class Bound:
     right_id: RecordId
     base: Base
     state: BindingState = BindingState.LIVE
-    written: Mapping[Side, datetime | None] = field(default_factory=dict)
+    written: Mapping[Side, datetime | None] = msgspec.field(default_factory=dict)
     unread: frozenset[Side] = frozenset()
-    pending: Mapping[Side, Sent] = field(default_factory=dict)
+    pending: Mapping[Side, Sent] = msgspec.field(default_factory=dict)
     deactivated: bool = False
 
     def id(self, side: Side) -> RecordId:
         return self.left_id if side is Side.LEFT else self.right_id
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(msgspec.Struct, frozen=True):
     """The bound parents of a record that has one: their ids at both sides."""
 
     left_id: RecordId
@@ -292,8 +290,7 @@ class OutcomeKind(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One field that a write replaces, at the side that is written."""
 
     field: str
@@ -301,8 +298,7 @@ class Change:
     new: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(msgspec.Struct, frozen=True):
     """One field pair that both sides changed; `winner` is the side whose value stays (DU-6)."""
 
     left_field: str
@@ -312,8 +308,7 @@ class Conflict:
     winner: Side
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """What would be done to a pair of records; a run applies it, a preview will show it.
 
     `writes` holds, per side, the changes to push (a create has every field in it, `old` None). `base` is the
@@ -323,8 +318,8 @@ class Action:
     """
 
     kind: ActionKind
-    base: Base = field(default_factory=dict)
-    writes: Mapping[Side, tuple[Change, ...]] = field(default_factory=dict)
+    base: Base = msgspec.field(default_factory=dict)
+    writes: Mapping[Side, tuple[Change, ...]] = msgspec.field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: str | None = None

@@ -11,10 +11,11 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 from typing import assert_never
+
+import msgspec
 
 from shared.sync.model import Base, FieldDef, FieldKind, Fields, Sent, Side, Value
 
@@ -146,8 +147,8 @@ def _decode_pair(raw: object) -> tuple[Value, Value]:
     raise ValueError("not an encoded base value")
 
 
-_COMPACT = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
-"""Made once: `json.dumps` with other than its defaults makes one for each call."""
+_quoted = json.encoder.encode_basestring_ascii
+"""A text as JSON, as `json.dumps` has it."""
 
 
 def row_hash(fields: Fields) -> str:
@@ -155,17 +156,18 @@ def row_hash(fields: Fields) -> str:
 
     Values that are `same` and of one type hash alike; a number and its text do not (a vendor keeps to one).
     """
-    rows = [(name, *_canonical(fields[name])) for name in sorted(fields) if not is_blank(fields[name])]
-    text = _COMPACT(rows)
+    rows = [f"[{_quoted(name)},{_canonical(fields[name])}]" for name in sorted(fields) if not is_blank(fields[name])]
+    text = f"[{','.join(rows)}]"
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def _canonical(value: Value) -> tuple[str, str]:
+def _canonical(value: Value) -> str:
+    """Its kind and text, as JSON."""
     if isinstance(value, bool):
-        return "b", str(value)
+        return f'"b","{value}"'
     if isinstance(value, Decimal):
-        return "d", _canonical_number(value)
-    return "s", normal_text(value or "")
+        return f'"d","{_canonical_number(value)}"'
+    return f'"s",{_quoted(normal_text(value or ""))}'
 
 
 def _canonical_number(number: Decimal) -> str:
@@ -183,8 +185,7 @@ def _canonical_number(number: Decimal) -> str:
 # Fitting a value into a field, and recognising what a vendor made of one
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+class Fitted(msgspec.Struct, frozen=True):
     """`cut`: something was lost on the way (characters, digits)."""
 
     value: Value

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
+from msgspec import structs
 from sqlalchemy import TextClause, text
 
 from shared.bus import GROUP, LANES, Lane
@@ -239,9 +240,9 @@ def _echo_is_answered(plan: Function) -> Function:
         if answered.get(key, 0) >= ECHOES:
             return action
         if work.twin is None:  # not read yet: asked again once it is
-            return replace(action, kind=ActionKind.UPDATE)
+            return structs.replace(action, kind=ActionKind.UPDATE)
         answered[key] = answered.get(key, 0) + 1
-        return replace(action, kind=ActionKind.UPDATE, writes={work.side.other: _as_it_is(work, twin)})
+        return structs.replace(action, kind=ActionKind.UPDATE, writes={work.side.other: _as_it_is(work, twin)})
 
     return mutated
 

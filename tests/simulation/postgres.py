@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import structs
 
 from shared.bus import Lane
 from shared.engine.context import Context, Ports
@@ -400,7 +402,7 @@ class SimKnown:
                     continue
                 shown = _staged_row(tables.sched, row)
                 rode = run.staged.get((side.other, row.twin_id)) if row.verdict == "both" and row.twin_id else None
-                found[one.record_id] = replace(shown, twin=_staged_row(tables.sched, rode)) if rode else shown
+                found[one.record_id] = structs.replace(shown, twin=_staged_row(tables.sched, rode)) if rode else shown
             return found
 
 

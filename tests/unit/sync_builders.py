@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any, TypeVar
 
+import msgspec.structs
 from hypothesis import strategies as st
 
 from shared.sync.model import (
@@ -25,7 +27,17 @@ from shared.sync.model import (
     Value,
 )
 
+T = TypeVar("T")
+
 T0 = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+
+
+def replace(value: T, **changes: Any) -> T:
+    """A declaration (a dataclass) or a record (a struct) with other fields."""
+    known: Any = value
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(known, **changes)  # type: ignore[no-any-return]
+    return dataclasses.replace(known, **changes)  # type: ignore[no-any-return]
 
 
 def at(seconds: int) -> datetime:
@@ -156,7 +168,7 @@ def righty(modified: int | None = 0, **fields: Value) -> Record:
 
 
 def bound(base: Mapping[str, tuple[Value, Value]], **more: object) -> Bound:
-    return replace(Bound(RecordId("L1"), RecordId("R1"), base), **more)  # type: ignore[arg-type]
+    return replace(Bound(RecordId("L1"), RecordId("R1"), base), **more)
 
 
 texts = st.text(st.characters(), max_size=12)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from shared.engine.agreed import from_base
 from shared.sync.model import ActionKind, Family, Pair, Policy, Presence, RecordId, Side, Value
 from shared.sync.plan import plan
-from tests.unit.sync_builders import PEOPLE, RICH, SINGLES, bound
+from tests.unit.sync_builders import PEOPLE, RICH, SINGLES, bound, replace
 
 L, R = Side.LEFT, Side.RIGHT
 BASE: dict[str, tuple[Value, Value]] = {

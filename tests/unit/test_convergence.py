@@ -7,7 +7,7 @@ each field pair must become. In the second they also change what they are given,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -19,7 +19,7 @@ from shared.sync.mapping import forward, ways
 from shared.sync.model import Action, ActionKind, Bound, Pair, Policy, Record, RecordId, Side, Value
 from shared.sync.plan import apply_writes, plan
 from shared.sync.values import is_blank, plausible_form, same
-from tests.unit.sync_builders import RICH, at
+from tests.unit.sync_builders import RICH, at, replace
 
 Vendor = Callable[[Side, str, Value], Value]
 WRITING = frozenset({ActionKind.CREATE, ActionKind.UPDATE})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -32,7 +31,7 @@ from shared.sync.model import (
     Value,
 )
 from shared.sync.reasons import Code
-from tests.unit.sync_builders import NUMBER, RICH, lefty, righty, simple
+from tests.unit.sync_builders import NUMBER, RICH, lefty, replace, righty, simple
 
 D = Decimal
 L, R = Side.LEFT, Side.RIGHT

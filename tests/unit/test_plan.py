@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +24,7 @@ from shared.sync.model import (
 )
 from shared.sync.plan import apply_writes, plan
 from shared.sync.reasons import REASONS
-from tests.unit.sync_builders import LEFT, RICH, RIGHT, at, bound, lefty, righty
+from tests.unit.sync_builders import LEFT, RICH, RIGHT, at, bound, lefty, replace, righty
 
 D = Decimal
 L, R = Side.LEFT, Side.RIGHT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from shared.sync.model import (
     Value,
 )
 from shared.sync.plan import apply_writes, in_scope, plan
-from tests.unit.sync_builders import PEOPLE, SINGLES, at, bound, lefty, righty
+from tests.unit.sync_builders import PEOPLE, SINGLES, at, bound, lefty, replace, righty
 
 L, R = Side.LEFT, Side.RIGHT
 OVERWRITE = Policy.OVERWRITE

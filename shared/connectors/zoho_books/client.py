@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
+from msgspec import structs
 from pydantic import ValidationError
 
 from shared.connectors._zoho.taxes import TAX
@@ -313,7 +314,7 @@ class BooksConnector:
             return result
         shown = result.record.fields if result.record else {}
         person = {name: shown[name] for name in PERSON_FIELDS if name in shown}
-        return Written(contact.id, replace(contact, fields={**contact.fields, **person}, children={}), None)
+        return Written(contact.id, structs.replace(contact, fields={**contact.fields, **person}, children={}), None)
 
     def _write_person(
         self, method: str, template: str, path: Mapping[str, str], body: Row, contact_id: str
