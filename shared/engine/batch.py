@@ -72,11 +72,13 @@ class Batch:
         """The root locks that this batch holds."""
         return self._reader.roots
 
-    def process(self, folded: Sequence[Folded], reads: Mapping[str, Record]) -> list[Work]:
-        """`reads`: records read by an earlier try of an event, by its id, whose root was locked then."""
+    def process(self, folded: Sequence[Folded], reads: Mapping[str, Record | None]) -> list[Work]:
+        """`reads`: the events that were tried before and had to wait for a root, by their ids, with the record as read
+        then. None: it was not, or something newer is told of it."""
         works = [Work(one, self._context.pair(one.pair), one.side) for one in folded]
         for work in works:
-            if all(event_id in reads for event_id in work.folded.event_ids):
+            work.again = any(event_id in reads for event_id in work.folded.event_ids)
+            if all(reads.get(event_id) is not None for event_id in work.folded.event_ids):
                 work.earlier = reads[work.folded.event_ids[-1]]
         for part in _by_pair_and_side([work for work in works if work.pair.makes]):
             self._choose_pairs(part)

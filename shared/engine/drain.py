@@ -283,9 +283,9 @@ def _worked(ports: Ports, keeper: Keeper, context: Context, opened: OpenBatch, c
         raise
 
 
-def _reads(chosen: list[_Pending]) -> dict[str, Record]:
-    """Reads of earlier tries, by event id; an event that came since is read for."""
-    return {one.event.event_id: one.read for one in chosen if one.read is not None}
+def _reads(chosen: list[_Pending]) -> dict[str, Record | None]:
+    """What came again, by event id, with its earlier read; an event that came since is read for."""
+    return {one.event.event_id: one.read for one in chosen if one.waits}
 
 
 def _hand_over(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[_Pending], works: list[Work]) -> None:
@@ -300,7 +300,7 @@ def _hand_over(ports: Ports, session: _Session, opened: OpenBatch, chosen: list[
             continue
         one.not_before = time.monotonic() + min(ROOT_RETRY_S * 2**one.waits, ROOT_RETRY_MOST_S)
         one.waits += 1
-        one.read = work.source
+        one.read = None if work.listed else work.source
         back.append(one)
     ports.bus.unlock_roots([root for work in works if work.result is None for root in work.roots], opened.token)
     if done:

@@ -113,26 +113,32 @@ class Queue:
     def _send(self, rows: Sequence[Row[Any]]) -> None:
         now_ms = int(time.time() * 1000)
         items = []
+        wires: dict[tuple[str, str], dict[str, str]] = {}
         for row in rows:
-            side = Side(row.side)
-            event = ChangeEvent(
-                # The id tells what it is for: sent twice, it is counted once.
-                event_id=f"{self._id}:{row.pair}:{row.side}:{row.record_id}",
-                correlation_id=f"run:{self._id}",
-                integration_id=self._context.id,
-                pair=row.pair,
-                side=side,
-                record_id=RecordId(row.record_id),
-                hint=Hint.UPSERT,
-                origin=Origin.POLL,
-                received_at=now_ms,
-                run_id=self._id,
-                staged=True,
-            )
-            lane = self._context.lane(BULK, row.pair, side, row.record_id)
-            items.append((lane, orjson.dumps(encode(event)).decode()))
+            pair, side, record_id = row.pair, row.side, row.record_id
+            wire = wires.get((pair, side)) or wires.setdefault((pair, side), self._wire(pair, side, now_ms))
+            # The id tells what it is for: sent twice, it is counted once.
+            told = {**wire, "id": f"{self._id}:{pair}:{side}:{record_id}", "rec": record_id}
+            items.append((self._context.lane(BULK, pair, Side(side), record_id), orjson.dumps(told).decode()))
         for lane in dict.fromkeys(self._ports.bus.add(items)):
             self._ports.wake.drain(lane)
+
+    def _wire(self, pair: str, side: str, now_ms: int) -> dict[str, str]:
+        """The envelope of an event, but for its id and its record's."""
+        event = ChangeEvent(
+            event_id="",
+            correlation_id=f"run:{self._id}",
+            integration_id=self._context.id,
+            pair=pair,
+            side=Side(side),
+            record_id=RecordId(""),
+            hint=Hint.UPSERT,
+            origin=Origin.POLL,
+            received_at=now_ms,
+            run_id=self._id,
+            staged=True,
+        )
+        return encode(event)
 
     def resend_lost(self) -> None:
         """Queued, but on no lane, in no due row and without an outcome: the worker died before it could send them."""

@@ -75,17 +75,21 @@ class Reader:
         return live, begun, held
 
     def load(self, works: Sequence[Work]) -> None:
-        """What is known of the records, all of one pair and one side."""
+        """What is known of the records, all of one pair and one side.
+
+        One that a run has just matched with nothing is taken for unbound: what else it may be by now is asked once its
+        root is locked, and if it is, it comes again and is asked for first."""
         pair, side = works[0].pair.name, works[0].side
-        ids = [work.id for work in works]
+        staged = self._known.staged(pair, side, [work.folded for work in works if work.folded.staged])
+        for work in works:
+            work.staged = staged.get(work.id)
+        ids = [work.id for work in works if work.again or not _matched_with_none(work)]
         bindings = self._known.bindings(pair, side, ids)
         # One that turns out to be unbound after all comes again.
         intents = self._known.intents(pair, side, [one for one in ids if one not in bindings])
-        staged = self._known.staged(pair, side, [work.folded for work in works if work.folded.staged])
         for work in works:
             work.binding = bindings.get(work.id)
             work.intent = intents.get(work.id)
-            work.staged = staged.get(work.id)
 
     # Roots
 
@@ -253,6 +257,10 @@ def unreadable_fields(pair: Pair, side: Side, record: Record | None) -> list[str
     names = dict.fromkeys(line.field(side) for line in pair.mapping)
     defined = pair.fields(side)
     return [label(defined.get(name) or FieldDef(name)) for name in names if is_unreadable(record.get(name))]
+
+
+def _matched_with_none(work: Work) -> bool:
+    return work.staged is not None and work.staged.verdict == "create"
 
 
 def _earlier(work: Work) -> Record | None:

@@ -21,9 +21,10 @@ T = TypeVar("T")
 class Work:
     """`result` is set when the record is done, `deferred` when it must come again (its root is locked).
 
-    `earlier` is the record as read by an earlier try. `listed` tells that `source` is a row that a run listed, and
-    `twin_listed` the same of `twin`. `late`: the source is not read yet; `fresh` are sides that were read since, just
-    before they may be written. `pair` is that of the event, or the one of its module that the record belongs to.
+    `again`: it was tried before in this drainer's hands; `earlier` is the record as read by that. `listed` tells that
+    `source` is a row that a run listed, and `twin_listed` the same of `twin`. `late`: the source is not read yet;
+    `fresh` are sides that were read since, just before they may be written. `pair` is that of the event, or the one of
+    its module that the record belongs to.
     `follow` are events to be sent once this one has ended. `bare`: the parent was made a moment ago, with nothing
     inside it.
     """
@@ -34,6 +35,7 @@ class Work:
     binding: BindingRow | None = None
     intent: IntentRow | None = None
     staged: StagedRow | None = None
+    again: bool = False
     earlier: Record | None = None
     roots: tuple[str, ...] = ()
     source: Record | None = None
