@@ -16,6 +16,7 @@ from celery.signals import setup_logging, worker_init, worker_shutdown, worker_s
 
 from shared.bus import Bus, make_redis
 from shared.connectors.base import Connector
+from shared.connectors.registry import get_vendor, vendor_names
 from shared.db.session import Database, make_engine
 from shared.engine.context import ConnectorPool, Ports
 from shared.engine.epoch import Epoch
@@ -72,7 +73,10 @@ def open_runtime(settings: Settings) -> Runtime:
     def open_connector(connection_id: int) -> Connector:
         return service.open_connector(connection_id)
 
-    integrations()  # imported now, not while the first change waits for it
+    # Imported now, not while the first change, and each thread behind it, waits for them.
+    integrations()
+    for name in vendor_names():
+        get_vendor(name)
     epoch = Epoch(database, bus, settings.epoch_file)
     watchdog = Watchdog(settings.push_hard_deadline_s)
     ports = Ports(settings, database, bus, leases, CeleryWake(app), ConnectorPool(open_connector), epoch, watchdog)

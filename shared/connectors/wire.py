@@ -35,15 +35,16 @@ def loads(body: bytes) -> object:
     Bytes that are no UTF-8 become UNREADABLE: the value that holds them is known for it, its neighbours are whole.
     """
     try:
-        return json.loads(
-            body.decode("utf-8", errors="bothways-unreadable"), parse_float=Decimal, parse_constant=_no_constant
-        )
+        return _DECODER.decode(body.decode("utf-8", errors="bothways-unreadable"))
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
 
 
 def dumps(value: object) -> bytes:
