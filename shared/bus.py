@@ -381,7 +381,7 @@ class Bus:
                     break
             if not found:
                 return []
-            handed = {entry for ids in self.redis.hvals(f"{lane.key}:handed") for entry in ids.split()}
+            handed = {entry for ids in self.redis.hgetall(f"{lane.key}:handed").values() for entry in ids.split()}
             orphans = [entry for entry in found if entry not in handed]
             for start in range(0, len(orphans), 1000):
                 self._count_tries(keys=[lane.key], args=orphans[start : start + 1000])
