@@ -42,7 +42,8 @@ def save(session: Statements, batch: ResultBatch, low: int = 0) -> set[int]:
     alone = {one.event_ids[0] for one in batch.results if len(one.event_ids) == 1}.intersection(fresh)
     noted = _note_ends(session, batch, {event: end for event, end in log.ends.items() if event not in alone})
     if log.outcomes:
-        _all(session, _INSERT_OUTCOMES, log.outcomes)
+        of_batch = {"workspace": batch.workspace_id, "integration": batch.integration_id, "run": batch.run_id}
+        _all(session, _INSERT_OUTCOMES, log.outcomes, fence=batch.fence, **of_batch)
     _speak_for(session, batch, {event: log.late[event] for event in noted.intersection(log.late)})
     _count(session, batch, log.outcomes)
     if batch.last:
@@ -412,9 +413,6 @@ def _goes_on(session: Statements, run_id: int, settled: int, low: int) -> bool:
 def _outcome_row(batch: ResultBatch, result: Result, events: Sequence[str]) -> dict[str, Any]:
     """`events`: those that have no outcome yet; one that came twice may be among the others."""
     return {
-        "workspace_id": batch.workspace_id,
-        "integration_id": batch.integration_id,
-        "run_id": batch.run_id,
         "event_id": events[0],
         "events": len(events),
         "origin": result.origin,
@@ -430,7 +428,6 @@ def _outcome_row(batch: ResultBatch, result: Result, events: Sequence[str]) -> d
         "conflicts": result.conflicts,
         "warnings": result.warnings,
         "attempt": result.attempt,
-        "fence": batch.fence,
         "received_ms": result.received_ms,
         "written_ms": result.written_ms,
     }
@@ -448,13 +445,12 @@ _INSERT_OUTCOMES = sql(
     INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction, side,
         record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence, received_at,
         written_at)
-    SELECT r.workspace_id, r.integration_id, r.run_id, r.event_id, r.events, r.origin, r.pair, r.direction, r.side,
-        r.record_id, r.twin_id, r.outcome, r.reason, r.detail, r.changes, r.conflicts, r.warnings, r.attempt, r.fence,
+    SELECT :workspace, :integration, :run, r.event_id, r.events, r.origin, r.pair, r.direction, r.side,
+        r.record_id, r.twin_id, r.outcome, r.reason, r.detail, r.changes, r.conflicts, r.warnings, r.attempt, :fence,
         to_timestamp(r.received_ms / 1000), to_timestamp(r.written_ms / 1000)
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(workspace_id bigint, integration_id bigint, run_id bigint,
-        event_id text, events integer, origin text, pair text, direction text, side text, record_id text, twin_id text,
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(event_id text, events integer, origin text, pair text, direction text, side text, record_id text, twin_id text,
         outcome text, reason text, detail text, changes jsonb, conflicts jsonb, warnings jsonb, attempt integer,
-        fence bigint, received_ms float8, written_ms float8)
+        received_ms float8, written_ms float8)
     """
 )
 
