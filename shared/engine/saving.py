@@ -445,12 +445,12 @@ _INSERT_OUTCOMES = sql(
     INSERT INTO outcome (workspace_id, integration_id, run_id, event_id, events, origin, pair, direction, side,
         record_id, twin_id, outcome, reason, detail, changes, conflicts, warnings, attempt, fence, received_at,
         written_at)
-    SELECT :workspace, :integration, :run, r.event_id, r.events, r.origin, r.pair, r.direction, r.side,
-        r.record_id, r.twin_id, r.outcome, r.reason, r.detail, r.changes, r.conflicts, r.warnings, r.attempt, :fence,
+    SELECT :workspace, :integration, :run, r.event_id, r.events, r.origin, r.pair, r.direction, r.side, r.record_id,
+        r.twin_id, r.outcome, r.reason, r.detail, r.changes, r.conflicts, r.warnings, r.attempt, :fence,
         to_timestamp(r.received_ms / 1000), to_timestamp(r.written_ms / 1000)
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(event_id text, events integer, origin text, pair text, direction text, side text, record_id text, twin_id text,
-        outcome text, reason text, detail text, changes jsonb, conflicts jsonb, warnings jsonb, attempt integer,
-        received_ms float8, written_ms float8)
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(event_id text, events integer, origin text, pair text,
+        direction text, side text, record_id text, twin_id text, outcome text, reason text, detail text, changes jsonb,
+        conflicts jsonb, warnings jsonb, attempt integer, received_ms float8, written_ms float8)
     """
 )
 
