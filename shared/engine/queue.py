@@ -98,7 +98,7 @@ class Queue:
                 if place is not None and (rank, self._order(pair)) < (place.rank, self._order(place.pair)):
                     continue
                 here = place is not None and (rank, pair) == (place.rank, place.pair)
-                after = {"side": place.side, "record": place.record_id} if here and place else _FIRST
+                after = {"side": place.side, "record_id": place.record_id} if here and place else _FIRST
                 values = {"run": self._id, "pair": pair, "n": most - len(rows), **after}
                 rows += session.execute(sql(_NEXT.format(which=which)), values).all()
                 if rows and rows[-1].pair == pair:
@@ -145,13 +145,13 @@ class Queue:
         if self._ports.bus.length(self._lanes) or self._ports.bus.results_waiting():
             return
         with self._ports.db.reading() as session:
-            place = self._place(session)
-            if place is None or self._pending(session) <= 0:
+            if self._pending(session) <= 0:
                 return
+            place = self._place(session) or _Place(0, self._context.names[0], **_FIRST)
             before = self._context.names[: self._order(place.pair)]
             whole = (before, []) if place.rank == 0 else (list(self._context.names), before)
             values = {"bound": list(whole[0]), "unbound": list(whole[1]), "n": RESEND_MOST}
-            at = {"pair": place.pair, "side": place.side, "record": place.record_id}
+            at = {"pair": place.pair, "side": place.side, "record_id": place.record_id}
             of_run = {"run": self._id, "integration": self._context.id}
             query = sql(_LOST.format(which=_RANKS[place.rank]))
             rows = session.execute(query, {**values, **at, **of_run}).all()
@@ -169,7 +169,7 @@ class Queue:
         return int(session.execute(query, {"run": self._id}).scalar_one())
 
 
-_FIRST = {"side": "", "record": ""}
+_FIRST = {"side": "", "record_id": ""}
 _QUEUED = sql(
     "UPDATE run SET pending = pending + :n, queued = queued + :n, queued_to = CAST(:to AS jsonb) WHERE id = :run"
 )
@@ -177,7 +177,7 @@ _QUEUED = sql(
 _NEXT = """
     SELECT pair, side, record_id FROM staged
     WHERE run_id = :run AND pair = :pair AND state = 'listed' AND {which}
-      AND (side, record_id) > (CAST(:side AS varchar), CAST(:record AS varchar))
+      AND (side, record_id) > (CAST(:side AS varchar), CAST(:record_id AS varchar))
     ORDER BY side, record_id LIMIT :n
 """
 # Runs of before migration 0021 have marked what they had queued by then.
@@ -186,7 +186,7 @@ _LOST = f"""
     WHERE s.run_id = :run AND (s.state = 'queued' OR s.state = 'listed' AND (
         s.pair = ANY(:bound) AND {BOUND} OR s.pair = ANY(:unbound) AND {UNBOUND}
         OR s.pair = :pair AND {{which}}
-          AND (s.side, s.record_id) <= (CAST(:side AS varchar), CAST(:record AS varchar))))
+          AND (s.side, s.record_id) <= (CAST(:side AS varchar), CAST(:record_id AS varchar))))
       AND NOT EXISTS (
         SELECT 1 FROM due d WHERE d.integration_id = :integration AND d.pair = s.pair
           AND d.side = s.side AND d.record_id = s.record_id AND d.run_id = :run)
