@@ -113,8 +113,8 @@ else redis.call('DEL', KEYS[1] .. ':begun') end
 return 1
 """
 # A root lock of a worker that no longer beats is broken at once, unless its results are on their way; what it did is
-# looked up by its intents. Whoever locks beats by it: after a Redis that lost its data everybody would else be taken
-# for dead.
+# looked up by its intents. ("results:" is how the version before marked those; two may work beside each other.) Whoever
+# locks beats by it: after a Redis that lost its data everybody would else be taken for dead.
 _LOCK_ROOTS = """
 redis.call('SET', 'bw:worker:' .. string.match(ARGV[1], '^([^/]+)/'), '1', 'PX', ARGV[3])
 local got = {}
@@ -123,7 +123,7 @@ for i = 1, #KEYS do
   else
     local owner = redis.call('GET', KEYS[i])
     local mine = owner == ARGV[1]
-    if not mine then
+    if not mine and string.sub(owner, 1, 8) ~= 'results:' then
       local worker = string.match(owner, '^([^/]+)/')
       mine = worker and redis.call('EXISTS', 'bw:worker:' .. worker, 'bw:settled:' .. owner) == 0
     end
@@ -140,7 +140,8 @@ return {reply[1], reply[2]}
 _UNLOCK_ROOTS = """
 if ARGV[2] ~= '1' and redis.call('EXISTS', 'bw:settled:' .. ARGV[1]) == 1 then return 0 end
 for i = 1, #KEYS do
-  if redis.call('GET', KEYS[i]) == ARGV[1] then redis.call('DEL', KEYS[i]) end
+  local owner = redis.call('GET', KEYS[i])
+  if owner == ARGV[1] or owner == 'results:' .. ARGV[1] then redis.call('DEL', KEYS[i]) end
 end
 return redis.call('DEL', 'bw:settled:' .. ARGV[1])
 """

@@ -142,7 +142,7 @@ class Queue:
 
     def resend_lost(self) -> None:
         """Queued, but on no lane, in no due row and without an outcome: the worker died before it could send them."""
-        if self._ports.bus.length(self._lanes) or self._ports.bus.results_waiting():
+        if not self._all_quiet():
             return
         with self._ports.db.reading() as session:
             if self._pending(session) <= 0:
@@ -159,10 +159,13 @@ class Queue:
             log.info("run %s: %d events are sent again", self._id, len(rows))
             self._send(rows)
 
-    def is_settled(self) -> bool:
-        """Each queued record has its outcome."""
+    def may_be_settled(self) -> bool:
+        """Each queued record has its outcome by its count, or nothing is on its way that could bring one."""
         with self._ports.db.reading() as session:
-            return self._pending(session) <= 0
+            return self._pending(session) <= 0 or self._all_quiet()
+
+    def _all_quiet(self) -> bool:
+        return not self._ports.bus.length(self._lanes) and not self._ports.bus.results_waiting()
 
     def _pending(self, session: Statements) -> int:
         query = sql("SELECT pending FROM run WHERE id = :run")

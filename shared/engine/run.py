@@ -483,7 +483,7 @@ class _RunWork:
             if self._keeper.stopping.is_set():
                 return True
             if not queue.fill():
-                return queue.is_settled() and self._finish()
+                return queue.may_be_settled() and self._finish()
         return False
 
     def _finish(self) -> bool:

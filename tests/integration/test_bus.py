@@ -255,6 +255,14 @@ def test_a_root_is_held_until_its_results_are_saved(bus: Bus, hire: Hire) -> Non
     assert hire("w3").lock_roots(["a"], "w3/t") == [False], "only the owner unlocks"
 
 
+@pytest.mark.rule("P5")
+def test_roots_that_the_version_before_handed_over_are_kept_and_unlocked(bus: Bus) -> None:
+    bus.redis.set("bw:root:a", "results:w0/t")
+    assert bus.lock_roots(["a"], "w1/t") == [False]
+    bus.unlock_roots(["a"], "w0/t", settled=True)
+    assert bus.lock_roots(["a"], "w1/t") == [True]
+
+
 @pytest.mark.rule("P7")
 def test_the_root_of_a_dead_worker_is_broken_at_once(bus: Bus, hire: Hire) -> None:
     bus.lock_roots(["a"], "w1/t")
