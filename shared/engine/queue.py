@@ -52,7 +52,7 @@ class Queue:
         self._context = context
         self._id = run_id
         self._lease = lease
-        self._lanes = [lane for lane in context.lanes() if lane.cls == BULK]
+        self._lanes = bulk_lanes(context.id, ports.settings.shards)
 
     def is_full(self) -> bool:
         """The lanes hold as much as they are bound to."""
@@ -70,8 +70,7 @@ class Queue:
                 ),
                 {"run": self._id, "reason": Code.RATE_LIMITED},
             ).one()
-        lanes = bulk_lanes(self._context.id, self._ports.settings.shards)
-        left = row.pending - row.waiting - self._ports.bus.length(lanes)
+        left = row.pending - row.waiting - self._ports.bus.length(self._lanes)
         patience_s = self._ports.settings.scaled(self._ports.settings.quota_patience_s)
         if row.waiting and left <= 0 and row.in_s > patience_s:
             raise RateLimited("The quota of this organisation is used up.", retry_after_s=row.in_s)
@@ -100,15 +99,18 @@ class Queue:
                 here = place is not None and (rank, pair) == (place.rank, place.pair)
                 after = {"side": place.side, "record_id": place.record_id} if here and place else _FIRST
                 values = {"run": self._id, "pair": pair, "n": most - len(rows), **after}
-                rows += session.execute(sql(_NEXT.format(which=which)), values).all()
-                if rows and rows[-1].pair == pair:
-                    place = _Place(rank, pair, rows[-1].side, rows[-1].record_id)
+                found = session.execute(sql(_NEXT.format(which=which)), values).all()
+                if found:
+                    place = _Place(rank, pair, found[-1].side, found[-1].record_id)
+                rows += found
                 if len(rows) == most:
                     return rows, place
         return rows, place
 
     def _order(self, pair: str) -> int:
-        return self._context.names.index(pair)
+        """One that is synced no longer comes after all others."""
+        names = self._context.names
+        return names.index(pair) if pair in names else len(names)
 
     def _send(self, rows: Sequence[Row[Any]]) -> None:
         now_ms = int(time.time() * 1000)
