@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import orjson
 import psycopg
@@ -19,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from shared.db.sql import Statements
+from shared.db.sql import Statements, sql
 from shared.errors import BothwaysError, ConfigError, Unavailable
 from shared.settings import Settings
 
@@ -133,6 +134,12 @@ class Database:
         give each its own view as well."""
         with _postgres_errors(), self._plain.connect() as connection:
             yield connection
+
+    def now(self) -> datetime:
+        """By Postgres' clock, which all processes share."""
+        with self.reading() as session:
+            now: datetime = session.execute(sql("SELECT clock_timestamp()")).scalar_one()
+            return now
 
     def close(self) -> None:
         self.engine.dispose()

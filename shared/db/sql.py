@@ -9,6 +9,9 @@ from sqlalchemy.orm import Session
 
 Statements = Connection | Session
 """What takes SQL as text, inside a transaction or outside of one."""
+MANY_ROWS = 500
+"""A table that has just gained so many is analysed before it is joined: what Postgres knows of it is of before, and
+what it takes for one row costs too much as each with each."""
 
 
 @lru_cache(maxsize=2048)

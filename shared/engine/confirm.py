@@ -145,12 +145,12 @@ class Confirmation:
 
     def _list(self, question: _Question, first: _Seen | None) -> _Seen:
         """Not to its end where it took too long, or is longer than pays."""
-        seen = _Seen(self._now())
+        seen = _Seen(self._ports.db.now())
         page: Page | None = None
         ids: list[RecordId] = []
         pages = 0
         while page is None or page.next_cursor is not None:
-            late = self._now() - (first or seen).began > TRUST
+            late = self._ports.db.now() - (first or seen).began > TRUST
             if late or pages == question.most or self._keeper.stopping.is_set():
                 return _Seen(seen.began, None)
             connector = self._context.connectors[question.side]
@@ -174,11 +174,6 @@ class Confirmation:
             for name in dict.fromkeys(name for name, _ in absent):
                 values = {"run": self._id, "pair": name, "side": question.side.other.value, "since": since}
                 session.execute(_ABSENT, {**values, "ids": [record for pair, record in absent if pair == name]})
-
-    def _now(self) -> datetime:
-        with self._ports.db.writing() as session:
-            now: datetime = session.execute(sql("SELECT clock_timestamp()")).scalar_one()
-            return now
 
 
 def _pages(rows: int, facts: ModuleFacts) -> int:

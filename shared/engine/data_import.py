@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from shared.connectors.base import CallClass, ModuleFacts
 from shared.db.models.imports import ACTIVE
 from shared.db.queries import imports as queries
+from shared.db.sql import MANY_ROWS
 from shared.engine.context import Ports, live_connection
 from shared.engine.import_writer import ImportWriter, Later, Site
 from shared.engine.keeper import Keeper
@@ -49,7 +50,6 @@ PIECE_BYTES = 262_144
 READ_ROWS = 1_000
 READ_BYTES = 4_000_000
 SLICE_S = 20.0
-MANY_ROWS = 5_000
 CONFIG_PAUSE_S = 60.0
 
 _CLAIM = text(
@@ -414,7 +414,7 @@ class _ImportWork:
         """Open rows against the org's records: what is to be made, what to be changed, what ends here."""
         site = self._site
         with self._ports.db.transaction() as session:
-            if self._count_rows(session) >= MANY_ROWS:  # on tables just filled the planner takes a nested loop
+            if self._count_rows(session) >= MANY_ROWS:
                 session.execute(text("ANALYZE import_row"))
                 session.execute(text("ANALYZE import_known"))
         values = {"id": self._id, "module": site.target.module, "overwrites": overwrites}

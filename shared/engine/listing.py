@@ -17,7 +17,7 @@ import orjson
 from sqlalchemy import Row
 
 from shared.connectors.base import ListOrder, ModuleFacts, Page
-from shared.db.sql import Statements, sql
+from shared.db.sql import MANY_ROWS, Statements, sql
 from shared.engine.agreed import listed_hash
 from shared.engine.context import Context, Orders, Ports
 from shared.engine.families import changed_inside
@@ -36,8 +36,6 @@ from shared.sync.reasons import Code
 from shared.sync.values import encode_fields
 from shared.sync.watermark import window_start
 
-MANY_ROWS = 500
-"""From here on Postgres is told what is in the lists: what it takes for one row costs too much as each with each."""
 FAMILIES_CHUNK = 50
 
 
@@ -132,7 +130,7 @@ class Listing:
         side = Side(listing.side)
         pair = self._context.pair(listing.pair)
         connector = self._context.connectors[side]
-        read_at = self._now()
+        read_at = self._ports.db.now()
         page = connector.list_page(pair.module(side), cursor=listing.cursor, since=listing.since)
         rows, done = _cut(page, connector.facts.modules[pair.module(side)], listing.since)
         served = self._context.sharing(listing.pair, side) if pair.makes else (listing.pair,)
@@ -164,11 +162,6 @@ class Listing:
                 },
             )
         at("page.saved")
-
-    def _now(self) -> datetime:
-        with self._ports.db.writing() as session:
-            now: datetime = session.execute(sql("SELECT clock_timestamp()")).scalar_one()
-            return now
 
     def _stage(
         self, session: Statements, served: Sequence[str], side: Side, rows: Sequence[Record], read_at: datetime
@@ -333,7 +326,7 @@ class Listing:
             for row in chunk:
                 if time.monotonic() > self._ends or self._keeper.stopping.is_set():
                     return False
-                read_at = self._now()
+                read_at = self._ports.db.now()
                 self._save_family(name, inner, side, row, self._whole(name, side, RecordId(row.record_id)), read_at)
             after = chunk[-1].record_id
         return True

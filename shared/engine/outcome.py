@@ -6,7 +6,7 @@ It holds old and new values: personal data until it is committed, then deleted (
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -107,8 +107,11 @@ class ResultBatch(msgspec.Struct):
     def encode(self) -> str:
         return msgspec.json.encode(self).decode()
 
-    @classmethod
-    def decode(cls, payload: str) -> Self:
+    @staticmethod
+    def decode(payload: str) -> ResultBatch:
         """Fields that it does not know are passed over, and one that is missing has its default: while workers are
         replaced, two versions read each other's batches. Raises ValueError on anything else."""
-        return msgspec.json.decode(payload, type=cls)
+        return _BATCHES.decode(payload)
+
+
+_BATCHES = msgspec.json.Decoder(ResultBatch)
