@@ -14,7 +14,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
@@ -195,7 +195,7 @@ def _covers(_covers_push: Function) -> Function:
 
 def _nothing_is_pending(note_pushes: Function) -> Function:
     def mutated(self: Any, leases: Any, lease: Any, run_id: Any, pair: Any, pushes: Any) -> Any:
-        return note_pushes(self, leases, lease, run_id, pair, [replace(one, pending={}) for one in pushes])
+        return note_pushes(self, leases, lease, run_id, pair, [structs.replace(one, pending={}) for one in pushes])
 
     return mutated
 
